@@ -1,0 +1,1 @@
+"""The encode stage: PNG frames to video."""

@@ -1,0 +1,63 @@
+"""The nouns: dataset, episode, camera, and where its frames come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+    from pathlib import Path, PurePosixPath
+
+
+@dataclass(frozen=True, slots=True)
+class FrameSource:
+    """The numbered PNG files of one camera of one episode, as the recorder left them.
+
+    `paths` are the frames that belong to the episode, in order: `paths[k]` is frame k, one for each row of its table.
+    `stale` are frames beyond the episode's length (left over from a discarded take): never encoded, never removed.
+    """
+
+    directory: Path
+    paths: tuple[Path, ...]
+    stale: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """One image stream of an episode.
+
+    `key` is the feature key of the dataset (`observation.images.top`). `frames` is None once the PNGs are gone.
+    `video` is where the finished video lies or will lie, relative to `Episode.output`.
+    `shape` is (height, width) as the dataset declares it, or None where it declares nothing usable.
+    """
+
+    key: str
+    frames: FrameSource | None
+    video: PurePosixPath
+    shape: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """One episode, found and read: what processors work on.
+
+    `root` is the dataset as it was received, `output` the root below which artifacts go (the same in place).
+    `length` is the number of rows of its table = frames of each camera; `fps` the nominal rate in frames per second.
+    `table` is the parquet file with its rows, `notes` are findings about its input that cost nothing but should be seen.
+    """
+
+    root: Path
+    output: Path
+    id: str
+    index: int
+    length: int
+    fps: Fraction
+    cameras: tuple[Camera, ...]
+    table: Path | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def in_place(self) -> bool:
+        """True when artifacts go into the received dataset itself."""
+        return self.root == self.output

@@ -1,0 +1,63 @@
+"""What the daemon asks of a dataset layout: find it, list it, say what has arrived, read one episode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from ..base import Edit
+    from ..episode import Episode
+    from ..errors import EpisodedError
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The episodes of a dataset by name only: what every scan reads, so it costs no more than a few directory reads.
+
+    `episodes`: ids that the dataset's metadata knows, in index order. `orphans`: id -> why frames of an episode that
+    the metadata does not know lie there (a session killed in the middle): reported, never claimed, never touched.
+    `refusal`: why nothing in this dataset can be processed at all, or None.
+    """
+
+    episodes: tuple[str, ...]
+    orphans: tuple[tuple[str, str], ...] = ()
+    refusal: EpisodedError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """What of an episode has arrived: a fingerprint to watch for change, and what is still missing.
+
+    `newest` is the largest ctime in ns: not mtime, which `rsync -t` and `cp -p` set back. `missing` says in words
+    what an episode that looks complete would have ("frame_000012.png of observation.images.top"); empty = looks whole.
+    """
+
+    files: int
+    bytes: int
+    newest: int
+    missing: tuple[str, ...]
+
+
+class Format(Protocol):
+    """One dataset layout. Implementations keep no state but caches keyed by file signature."""
+
+    name: str
+
+    def detect(self, root: Path) -> bool:
+        """Whether `root` is a dataset of this layout (a few stats, no reading)."""
+
+    def listing(self, root: Path) -> Listing:
+        """The episodes at `root`; never raises for bad content: that is a `refusal`."""
+
+    def upload(self, root: Path, episode_id: str) -> Upload:
+        """Stat every input file of one episode (milliseconds; asked only while it arrives)."""
+
+    def load(self, root: Path, episode_id: str, output: Path) -> Episode:
+        """Read one episode fully checked by names and counts. Raises InputError naming the file, frame or key."""
+
+    def mend(self, root: Path, output: Path) -> Sequence[Edit]:
+        """Edits that a dataset whose episodes are finished needs again after its recorder rewrote a shared file."""

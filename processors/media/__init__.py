@@ -1,0 +1,1 @@
+"""PNG reading, video reading and writing."""

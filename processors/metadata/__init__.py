@@ -1,0 +1,1 @@
+"""The metadata stage: what LeRobot would have written, and the quality report."""
