@@ -69,6 +69,15 @@ class Edit:
     derive: Callable[[bytes | None], bytes | None]
 
 
+def _unseen(done: int, total: int) -> None:
+    """Progress that nobody watches: the library use without a daemon."""
+
+
+def _never() -> bool:
+    """Work that nobody can cancel."""
+    return False
+
+
 @dataclass(frozen=True)
 class StageContext:
     """What a processor is given besides the unit.
@@ -82,8 +91,8 @@ class StageContext:
     scratch: Path
     params: BaseModel
     log: FilteringBoundLogger
-    progress: Callable[[int, int], None] = lambda done, total: None
-    cancelled: Callable[[], bool] = lambda: False
+    progress: Callable[[int, int], None] = _unseen
+    cancelled: Callable[[], bool] = _never
     earlier: Mapping[str, Sequence[Artifact]] = field(default_factory=dict)
     threads: int = 1
     device: str = "cpu"

@@ -44,7 +44,7 @@ class Episode:
 
     `root` is the dataset as it was received, `output` the root below which artifacts go (the same in place).
     `length` is the number of rows of its table = frames of each camera; `fps` the nominal rate in frames per second.
-    `table` is the parquet file with its rows, `notes` are findings about its input that cost nothing but should be seen.
+    `table` is the parquet file with its rows, `notes` are findings about its input that should be seen.
     """
 
     root: Path

@@ -70,8 +70,6 @@ def from_os_error(error: OSError) -> EpisodedError:
                 "read_only", what, "remount it writable, or set `output` for this drop folder, then retry"
             )
         case errno.ENOENT | errno.ENOTDIR:
-            return RetryableError(
-                "file_vanished", what, "a file went away while the episode was being processed"
-            )
+            return RetryableError("file_vanished", what, "a file went away while the episode was being processed")
         case _:
             return RetryableError("io_error", what, "see the kernel log for disk or network errors")
