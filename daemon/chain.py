@@ -1,0 +1,285 @@
+"""The stages of one claimed episode, in order: resume, run, verify, publish, finish.
+
+The order of durable steps is what makes a SIGKILL at any point harmless: artifacts are synced and linked before the
+checkpoint that lists them, all checkpoints before `ready`, `ready` before an input is removed.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Literal
+
+import structlog
+
+from episoded.processors import formats
+from episoded.processors.base import Artifact, Edit, StageContext
+
+from . import attempts, checkpoint, finish, fsio, stages
+from .checkpoint import Output, Record
+from .claim import HEARTBEAT_S, Claim, Leases, take
+from .control import CONTROL, ControlDir
+from .errors import Cancelled, ClaimLostError, RetryableError
+from .publication import publish_artifact
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from episoded.processors.base import Processor, Unit
+    from episoded.processors.episode import Episode
+
+    from .config import Pipeline
+
+log = structlog.get_logger()
+
+Ended = Literal["ready", "failed", "waiting", "released", "lost", "vanished"]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One episode to process, and how. `threads`: CPU threads it may keep busy."""
+
+    root: Path
+    output: Path
+    episode_id: str
+    format: str
+    pipeline: Pipeline
+    policy: attempts.AttemptPolicy = field(default_factory=attempts.AttemptPolicy)
+    threads: int = 1
+
+    @property
+    def control(self) -> ControlDir:
+        """The episode's control directory."""
+        return ControlDir.of(self.output, self.episode_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What the process around the chain wants to hear and to say.
+
+    `progress(stage, unit, done, total)`. `stop()`: 0 go on, 1 stop at the next unit, 2 stop now.
+    """
+
+    progress: Callable[[str, str, int, int], None] = lambda *_: None
+    stop: Callable[[], int] = lambda: 0
+
+
+def work_on(work: Work, hooks: Hooks = Hooks(), leases: Leases | None = None) -> Ended:
+    """Claim one episode, run its chain, record how it ended. Raises NotAvailableError when it cannot be claimed."""
+    claim = take(work.control, leases)
+    chain = Chain(work, claim, hooks)
+    episode_log = log.bind(dataset=str(work.root), episode=work.episode_id, generation=claim.generation)
+    episode_log.info("claimed")
+    try:
+        with _heartbeats(claim):
+            chain.run()
+        episode_log.info("ready")
+        return "ready"
+    except Cancelled:
+        claim.end("released", {"at": time.time()})
+        episode_log.info("released")
+        return "released"
+    except ClaimLostError as error:
+        episode_log.warning("claim_lost", reason=error.message)
+        return "lost"
+    except Exception as error:
+        return _failed(chain, error, episode_log)
+    finally:
+        claim.close()
+
+
+def _failed(chain: Chain, error: Exception, episode_log: structlog.stdlib.BoundLogger) -> Ended:
+    work, claim = chain.work, chain.claim
+    known = attempts.as_episoded_error(error)
+    try:
+        final = attempts.record_failure(work.control, claim.generation, error, chain.stage, work.policy)
+    except FileNotFoundError:
+        episode_log.warning("vanished", reason="the dataset was removed or renamed while it was being processed")
+        return "vanished"
+    finally:
+        if known.code == "internal":
+            episode_log.exception("unexpected", exc_info=error)
+    episode_log.error("failed", code=known.code, message=known.message, hint=known.hint, stage=chain.stage, final=final)
+    return "failed" if final else "waiting"
+
+
+@contextmanager
+def _heartbeats(claim: Claim) -> Iterator[None]:
+    """Touch the claim for observers on other machines while the work goes on."""
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(HEARTBEAT_S):
+            claim.heartbeat()
+
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+class Chain:
+    """One generation's pass over the stages of an episode."""
+
+    def __init__(self, work: Work, claim: Claim, hooks: Hooks) -> None:
+        self.work = work
+        self.claim = claim
+        self.hooks = hooks
+        self.control = work.control
+        self.stage: str | None = None
+        self._artifacts: dict[str, Sequence[Artifact]] = {}
+
+    def run(self) -> None:
+        """Everything up to `ready`, then tidying up. Stages that are done are not run again."""
+        self._check_stop()
+        self.claim.scratch.mkdir(exist_ok=True)
+        fsio.sweep_temps(self.control.path)
+        episode = formats.by_name(self.work.format).load(self.work.root, self.work.episode_id, self.work.output)
+        for stage in self.work.pipeline.stages:
+            self.stage = stage
+            self._run_stage(stage, stages.processor(stage), episode)
+        self.stage = "ready"
+        finish.make_ready(self.claim, self.work.pipeline, episode)
+        finish.tidy(self.control, self.work.root, self.work.output)
+
+    def _run_stage(self, stage: str, processor: Processor, episode: Episode) -> None:
+        if not processor.applies(episode):
+            return
+        params = self.work.pipeline.params[stage]
+        units = processor.units(episode, params)
+        digest = _combined(checkpoint.inputs_digest(unit.inputs) for unit in units)
+        record = checkpoint.read(checkpoint.stage_path(self.control, stage))
+        if record is None or not self._fresh(record, processor, stage, digest):
+            self._supersede_after(stage)
+            record = self._run_units(stage, processor, episode, units, digest)
+        self._artifacts[stage] = [_as_artifact(output, self.work.output) for output in record.outputs]
+
+    def _run_units(
+        self, stage: str, processor: Processor, episode: Episode, units: Sequence[Unit], digest: str | None
+    ) -> Record:
+        records = [self._run_unit(stage, processor, episode, unit) for unit in units]
+        record = Record(
+            gen=self.claim.generation,
+            processor=stage,
+            version=processor.version,
+            params=checkpoint.params_digest(self.work.pipeline.params[stage]),
+            inputs=digest or "",
+            outputs=tuple(output for unit in records for output in unit.outputs),
+            edits=tuple(edit for unit in records for edit in unit.edits),
+            seconds=sum(unit.seconds for unit in records),
+            at=time.time(),
+        )
+        self.claim.check()
+        checkpoint.write(self.control, checkpoint.stage_path(self.control, stage), record)
+        return record
+
+    def _run_unit(self, stage: str, processor: Processor, episode: Episode, unit: Unit) -> Record:
+        path = checkpoint.unit_path(self.control, stage, unit.name)
+        digest = checkpoint.inputs_digest(unit.inputs)
+        record = checkpoint.read(path)
+        if record and self._fresh(record, processor, stage, digest):
+            return record
+        if record:
+            checkpoint.supersede(path, self.claim.generation)
+        self._check_stop()
+        started = time.monotonic()
+        results = processor.run(unit, self._context(stage, unit, episode))
+        if checkpoint.inputs_digest(unit.inputs) != digest:
+            raise RetryableError(
+                "inputs_changed",
+                f"{stage} of {unit.name}: input files changed while they were being read",
+                "the upload was not complete; the episode is tried again by itself",
+            )
+        outputs = tuple(self._publish(stage, result) for result in results if isinstance(result, Artifact))
+        edits = tuple(self._edit(result) for result in results if isinstance(result, Edit))
+        record = Record(
+            gen=self.claim.generation,
+            processor=stage,
+            version=processor.version,
+            params=checkpoint.params_digest(self.work.pipeline.params[stage]),
+            inputs=digest or "",
+            outputs=outputs,
+            edits=edits,
+            seconds=round(time.monotonic() - started, 3),
+            at=time.time(),
+        )
+        self.claim.check()
+        checkpoint.write(self.control, path, record)
+        return record
+
+    def _context(self, stage: str, unit: Unit, episode: Episode) -> StageContext:
+        scratch = self.claim.scratch / stage
+        scratch.mkdir(exist_ok=True)
+        return StageContext(
+            episode=episode,
+            scratch=scratch,
+            params=self.work.pipeline.params[stage],
+            log=log.bind(episode=episode.id, stage=stage, unit=unit.name),
+            progress=lambda done, total: self.hooks.progress(stage, unit.name, done, total),
+            cancelled=lambda: self.hooks.stop() > 1,
+            earlier=self._artifacts,
+            threads=self.work.threads,
+        )
+
+    def _publish(self, stage: str, artifact: Artifact) -> Output:
+        self.claim.check()
+        return publish_artifact(self.control, self.claim.generation, stage, artifact, self.work.output)
+
+    def _edit(self, edit: Edit) -> str:
+        apply_edit(self.work.output, edit)
+        return str(edit.target)
+
+    def _fresh(self, record: Record, processor: Processor, stage: str, digest: str | None) -> bool:
+        """Inputs that are gone (None) cannot have changed: they went after `ready`, or were never there."""
+        params = checkpoint.params_digest(self.work.pipeline.params[stage])
+        return record.made_with(processor.version, params) and digest in (None, record.inputs)
+
+    def _supersede_after(self, stage: str) -> None:
+        """Take this stage's record and the later stages' out of force before the first unit runs.
+
+        Before, not after: killed in between, a later stage would look fresh and keep what it made from the old outputs.
+        """
+        names = self.work.pipeline.stages
+        later = names[names.index(stage) + 1 :]
+        for name in reversed(later):
+            checkpoint.supersede_stage(self.control, name, self.claim.generation)
+        path = checkpoint.stage_path(self.control, stage)
+        if path.exists():
+            checkpoint.supersede(path, self.claim.generation)
+
+    def _check_stop(self) -> None:
+        if self.hooks.stop():
+            raise Cancelled
+
+
+def apply_edit(output: Path, edit: Edit) -> bool:
+    """Bring one dataset-level file up to date under the dataset lock; True when its content changed."""
+    path = output / edit.target
+    with fsio.locked(output / CONTROL / "lock"):
+        try:
+            current = path.read_bytes()
+        except FileNotFoundError:
+            current = None
+        new = edit.derive(current)
+        if new is None or new == current:
+            return False
+        fsio.make_dirs(path.parent, below=output)
+        fsio.replace(path, new)
+        return True
+
+
+def _combined(digests: Iterator[str | None]) -> str | None:
+    """One digest for the inputs of all units; None when some are gone."""
+    known = list(digests)
+    return None if None in known else "-".join(str(digest) for digest in known)
+
+
+def _as_artifact(output: Output, root: Path) -> Artifact:
+    return Artifact(root / output.path, PurePosixPath(output.path), output.facts)

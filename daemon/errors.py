@@ -1,0 +1,55 @@
+"""The daemon's members of the error family, and the exit codes of the commands."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from episoded.processors.errors import (
+    Cancelled,
+    DiskFullError,
+    EpisodedError,
+    InputError,
+    RetryableError,
+    from_os_error,
+)
+
+__all__ = [
+    "Cancelled",
+    "ClaimLostError",
+    "ConfigError",
+    "DiskFullError",
+    "EpisodedError",
+    "ExitCode",
+    "InputError",
+    "NotAvailableError",
+    "RetryableError",
+    "from_os_error",
+]
+
+
+class ExitCode(IntEnum):
+    """What the commands return; scripts rely on these numbers."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    SOME_FAILED = 3
+    UNKNOWN = 4
+    NOT_AVAILABLE = 75  # EX_TEMPFAIL of sysexits.h
+    CONFIG = 78  # EX_CONFIG: systemd's RestartPreventExitStatus
+    TIMEOUT = 124  # as timeout(1)
+
+
+class ConfigError(EpisodedError):
+    """The configuration cannot be used: the service refuses to start and systemd does not restart it."""
+
+
+class NotAvailableError(EpisodedError):
+    """The episode cannot be claimed now: somebody alive has it, it is finished, or it waits."""
+
+
+class ClaimLostError(EpisodedError):
+    """A newer generation exists: whatever this process was about to publish is no longer wanted."""
+
+    retryable = True
+    counted = False

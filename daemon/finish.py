@@ -1,0 +1,102 @@
+"""The end of the chain: verify everything once more, mark ready, and only then remove what the pipeline lets go."""
+
+from __future__ import annotations
+
+import re
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from . import checkpoint, fsio
+from .control import SCHEMA, ControlDir, read_json, to_json
+from .errors import RetryableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from episoded.processors.episode import Episode
+
+    from .claim import Claim
+    from .config import Pipeline
+
+log = structlog.get_logger()
+
+
+def make_ready(claim: Claim, pipeline: Pipeline, episode: Episode) -> None:
+    """Publish `ready` once every listed output was read back and is as it was published.
+
+    `ready` lists the inputs that may go, with size and mtime: it is the only thing that allows their removal.
+    """
+    control = claim.control
+    for stage, done in checkpoint.read_all(control, pipeline.stages):
+        if broken := checkpoint.damage(done, episode.output):
+            checkpoint.supersede_stage(control, stage, claim.generation)
+            raise RetryableError("output_damaged", f"{stage}: {'; '.join(broken)}", "the stage is run again by itself")
+    claim.check()
+    record = {
+        "schema": SCHEMA,
+        "gen": claim.generation,
+        "pipeline": pipeline.name,
+        "stages": pipeline.stages,
+        "at": time.time(),
+        "inputs": _removable(episode) if pipeline.remove_inputs == "after_ready" else {},
+    }
+    fsio.publish(control.path / "ready", to_json(record))
+
+
+def tidy(control: ControlDir, root: Path, output: Path) -> bool:
+    """Remove the inputs that `ready` lists, then our own scratch; `cleaned` says that it was done.
+
+    Safe to repeat, and after a kill at any point. The outputs are verified once more: when this is a second try, days
+    may have gone by since. False when one is damaged: then the inputs stay.
+    """
+    ready = read_json(control.path / "ready")
+    if ready is None or (control.path / "cleaned").exists():
+        return True
+    inputs = ready.get("inputs", {})
+    if inputs and (broken := damaged_outputs(control, ready["stages"], output)):
+        log.error("inputs_kept", episode=control.path.name, reason="an output is damaged", outputs=broken)
+        return False
+    removed = sum(_remove_listed(root, folder, files) for folder, files in inputs.items())
+    for scratch in control.path.iterdir():
+        if re.fullmatch(r"g\d{6}", scratch.name):
+            fsio.remove_tree(scratch)
+    fsio.sweep_temps(control.path)
+    with suppress(FileExistsError):  # two that tidy the same episode do the same
+        fsio.publish(control.path / "cleaned", to_json({"schema": SCHEMA, "removed": removed, "at": time.time()}))
+    return True
+
+
+def damaged_outputs(control: ControlDir, stages: Iterable[str], output: Path) -> list[str]:
+    """What of an episode's published artifacts is missing or differs, in words."""
+    return [line for _, done in checkpoint.read_all(control, stages) for line in checkpoint.damage(done, output)]
+
+
+def _removable(episode: Episode) -> dict[str, list[list[Any]]]:
+    """Folder (relative to the dataset) -> [name, size, mtime_ns] of the frames that are now in a verified video."""
+    folders = {}
+    for camera in episode.cameras:
+        if camera.frames is not None:
+            stats = [(path.name, path.stat()) for path in camera.frames.paths]
+            folder = str(camera.frames.directory.relative_to(episode.root))
+            folders[folder] = [[name, status.st_size, status.st_mtime_ns] for name, status in stats]
+    return folders
+
+
+def _remove_listed(root: Path, folder: str, files: list[list[Any]]) -> int:
+    """Remove the listed files as far as they are still the ones that were encoded; a new upload stays."""
+    removed = 0
+    for name, size, mtime_ns in files:
+        path = root / folder / name
+        try:
+            status = path.lstat()
+        except OSError:
+            continue
+        if (status.st_size, status.st_mtime_ns) == (size, mtime_ns):
+            fsio.remove(path)
+            removed += 1
+    fsio.remove_empty_dirs(root / folder, stop=root)
+    return removed

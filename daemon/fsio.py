@@ -1,0 +1,277 @@
+"""The only place that links, renames, syncs and unlinks.
+
+Two ways to make bytes visible, both atomic and durable before they return:
+
+* `publish` / `publish_file`: under a name that did not exist. A name that exists is never replaced.
+* `replace`: for the few shared files that a format demands in place, under the dataset lock.
+
+Every step between two durable states passes a named `crashpoint`; the tests kill the process at each of them.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import functools
+import os
+import secrets
+import signal
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from .errors import ConfigError
+from .identity import pid_scope, process_started
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TEMP_PREFIX: Final = ".t-"
+_CRASH_AT = int(os.environ.get("EPISODED_CRASH_AT", "0"))
+_CRASH_TRACE = os.environ.get("EPISODED_CRASH_TRACE")
+_crash_count = 0
+
+
+def crashpoint(name: str) -> None:
+    """Die here by SIGKILL when this is the point the tests armed (`EPISODED_CRASH_AT=n`: the n-th one passed)."""
+    if not (_CRASH_AT or _CRASH_TRACE):
+        return
+    global _crash_count  # noqa: PLW0603 - one counter for the process, only in tests
+    _crash_count += 1
+    if _CRASH_TRACE:
+        with Path(_CRASH_TRACE).open("a") as trace:
+            trace.write(name + "\n")
+    if _crash_count == _CRASH_AT:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def publish(path: Path, data: bytes) -> None:
+    """Make `data` appear at `path` whole and durable. Raises FileExistsError when the name is taken."""
+    os.close(_publish(path, data, lock=False))
+
+
+def publish_locked(path: Path, data: bytes) -> int:
+    """Like `publish`, but flock-ed before it becomes visible; returns the descriptor that holds the lock.
+
+    The kernel frees the lock when the last process that holds the descriptor dies, which is how everybody else sees
+    that the owner is gone.
+    """
+    return _publish(path, data, lock=True)
+
+
+def _publish(path: Path, data: bytes, *, lock: bool) -> int:
+    temp = path.parent / _temp_name()
+    fd = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    try:
+        if lock:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        crashpoint("publish:created")
+        _write_all(fd, data)
+        os.fsync(fd)
+        crashpoint("publish:written")
+        _link(temp, path)
+        crashpoint("publish:linked")
+    except BaseException:
+        os.close(fd)
+        with suppress(OSError):
+            temp.unlink()
+        raise
+    temp.unlink()
+    crashpoint("publish:unlinked")
+    sync_dir(path.parent)
+    crashpoint("publish:durable")
+    return fd
+
+
+def publish_file(source: Path, target: Path) -> None:
+    """Give the finished file `source` its public name, durably; `source` keeps its own. Same filesystem.
+
+    Raises FileExistsError when the name is taken.
+    """
+    sync_file(source)
+    crashpoint("publish_file:synced")
+    _link(source, target)
+    crashpoint("publish_file:linked")
+    sync_dir(target.parent)
+    crashpoint("publish_file:durable")
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Put `data` in the place of a shared file: readers see the old or the new content, never a part.
+
+    The mode of the file that is replaced is kept. The caller holds the dataset lock.
+    """
+    temp = path.parent / _temp_name()
+    fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    try:
+        with suppress(FileNotFoundError):
+            os.fchmod(fd, path.stat().st_mode & 0o7777)
+        _write_all(fd, data)
+        os.fsync(fd)
+        crashpoint("replace:written")
+        temp.rename(path)
+        crashpoint("replace:renamed")
+    except BaseException:
+        with suppress(OSError):
+            temp.unlink()
+        raise
+    finally:
+        os.close(fd)
+    sync_dir(path.parent)
+    crashpoint("replace:durable")
+
+
+def replace_volatile(path: Path, data: bytes) -> None:
+    """Atomic but not durable: for what is worthless after a crash (progress, the service's own status)."""
+    temp = path.parent / _temp_name()
+    temp.write_bytes(data)
+    temp.rename(path)
+
+
+def set_aside(path: Path, keep: Path) -> None:
+    """Move a file out of the way under a name of ours, durably; nothing is deleted."""
+    crashpoint("set_aside:before")
+    path.rename(keep)
+    sync_dir(path.parent)
+    sync_dir(keep.parent)
+    crashpoint("set_aside:durable")
+
+
+def remove(path: Path) -> None:
+    """Unlink one file; it may be gone already."""
+    with suppress(FileNotFoundError):
+        path.unlink()
+    crashpoint("remove:unlinked")
+
+
+def remove_empty_dirs(path: Path, stop: Path) -> None:
+    """Remove `path` and its parents below `stop` as far as they are empty."""
+    while path != stop and stop in path.parents:
+        try:
+            path.rmdir()
+        except FileNotFoundError:
+            pass
+        except OSError:
+            return
+        path = path.parent
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a folder of ours with everything in it; parts may be gone already. Never follows a symlink."""
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(path) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                remove_tree(Path(entry.path))
+            else:
+                remove(Path(entry.path))
+    with suppress(FileNotFoundError):
+        path.rmdir()
+    crashpoint("remove_tree:removed")
+
+
+def make_dirs(path: Path, *, below: Path) -> None:
+    """`mkdir -p` of `path`, durably, but only `below` a directory that exists.
+
+    Raises FileNotFoundError where that is gone: a worker whose dataset was renamed while it ran must not bring the old
+    name back to life.
+    """
+    missing: list[Path] = []
+    while path != below and not path.is_dir():
+        missing.append(path)
+        path = path.parent
+    if not path.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    for directory in reversed(missing):
+        directory.mkdir(exist_ok=True)
+        sync_dir(directory.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Flush one file's data to the disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def sync_dir(path: Path) -> None:
+    """Flush a directory's entries to the disk."""
+    sync_file(path)
+
+
+def sweep_temps(directory: Path) -> None:
+    """Remove temporary files whose maker is dead.
+
+    Only those: a prototype that swept every `.t-*` broke the link of another claimer, whose temp it had removed.
+    Temps of other machines and containers are left alone, their makers cannot be judged from here.
+    """
+    with os.scandir(directory) as entries:
+        temps = [entry.name for entry in entries if entry.name.startswith(TEMP_PREFIX)]
+    for name in temps:
+        maker = name[len(TEMP_PREFIX) :].split("-")
+        if len(maker) == 4 and maker[0] == pid_scope() and process_started(int(maker[1])) != int(maker[2]):
+            remove(directory / name)
+
+
+def check_links(directory: Path) -> None:
+    """Raise ConfigError where the filesystem has no hard links: claims and checkpoints stand on them.
+
+    A weaker claim (create, rename) was won twice in a race of 12 processes, so there is none to fall back to.
+    """
+    temp, name = directory / _temp_name(), directory / _temp_name()
+    try:
+        temp.write_bytes(b"")
+        _link(temp, name)
+    except OSError as error:
+        raise ConfigError(
+            "no_hard_links",
+            f"{directory}: hard links do not work here ({error.strerror})",
+            "put the drop folder (or its `output`) on a local or NFS filesystem; SMB and some FUSE mounts cannot link",
+        ) from error
+    finally:
+        temp.unlink(missing_ok=True)
+        name.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file at `path` (waits for it). The kernel frees it when the process dies."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _link(source: Path, target: Path) -> None:
+    """link(2) that believes the file, not the reply: an NFS client may report failure for a link that was made."""
+    try:
+        os.link(source, target)
+    except OSError:
+        if not _same_file(source, target):
+            raise
+
+
+def _same_file(source: Path, target: Path) -> bool:
+    try:
+        mine, there = source.lstat(), target.lstat()
+    except OSError:
+        return False
+    return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
+
+
+@functools.cache
+def _own_start() -> int:
+    return process_started(os.getpid()) or 0
+
+
+def _temp_name() -> str:
+    return f"{TEMP_PREFIX}{pid_scope()}-{os.getpid()}-{_own_start()}-{secrets.token_hex(4)}"

@@ -1,0 +1,29 @@
+"""What supervisor and workers say to each other. A module of its own: both sides must pickle the same classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from .chain import Work
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a worker is asked to do with an episode (for "mend": with its dataset)."""
+
+    kind: Literal["work", "tidy", "mend"]
+    work: Work
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a worker says: progress, or how a job ended (`ended` set)."""
+
+    stage: str = ""
+    unit: str = ""
+    done: int = 0
+    total: int = 0
+    ended: str = ""
+    reason: str = ""

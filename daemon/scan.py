@@ -1,0 +1,146 @@
+"""Drop folders -> datasets -> episodes with their state. Reads names only, writes nothing, keeps nothing."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from episoded.processors import formats
+
+from .attempts import is_waiting
+from .claim import Leases
+from .control import CONTROL, ControlDir
+from .state import Markers, State, read_names, state_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from episoded.processors.formats.base import Format, Listing
+
+    from .config import DropConfig
+
+#: How deep below a drop folder a dataset may lie: `dataset` or `owner/dataset`.
+MAX_DEPTH: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeView:
+    """One episode as its names show it."""
+
+    id: str
+    control: ControlDir
+    markers: Markers
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetView:
+    """One dataset and its episodes. `marked`: the uploader's marker for the whole dataset is there."""
+
+    root: Path
+    output: Path
+    drop: DropConfig
+    format: Format
+    listing: Listing
+    marked: bool
+    episodes: tuple[EpisodeView, ...]
+
+    @property
+    def finished(self) -> bool:
+        """True when no episode of it is left to process."""
+        return all(episode.markers.final for episode in self.episodes)
+
+
+@dataclass(frozen=True, slots=True)
+class DropView:
+    """One drop folder. `error`: why it could not be read. `strangers`: entries that are no dataset, and why."""
+
+    drop: DropConfig
+    datasets: tuple[DatasetView, ...] = ()
+    strangers: tuple[tuple[Path, str], ...] = ()
+    error: str | None = None
+
+
+@dataclass
+class Scanner:
+    """Derives the state of everything below the drop folders.
+
+    Keeps the leases of foreign claims, whose life is seen only by looking twice.
+    """
+
+    drops: tuple[DropConfig, ...]
+    leases: Leases = field(default_factory=Leases)
+
+    def scan(self) -> list[DropView]:
+        """Every drop folder, now."""
+        return [self.scan_drop(drop) for drop in self.drops]
+
+    def scan_drop(self, drop: DropConfig) -> DropView:
+        """One drop folder; one that cannot be read is an error of its own and costs the others nothing."""
+        datasets: list[DatasetView] = []
+        strangers: list[tuple[Path, str]] = []
+        try:
+            for path, stranger in _datasets_below(drop.path):
+                if stranger:
+                    strangers.append((path, stranger))
+                elif view := self.scan_dataset(drop, path):
+                    datasets.append(view)
+        except OSError as error:
+            return DropView(drop, error=f"{drop.path}: {error.strerror}")
+        return DropView(drop, tuple(datasets), tuple(strangers))
+
+    def scan_dataset(self, drop: DropConfig, root: Path) -> DatasetView | None:
+        """One dataset; None when there is none (any more) at `root`."""
+        layout = formats.detect(root)
+        if layout is None:
+            return None
+        output = output_root(drop, root)
+        listing = layout.listing(root)
+        try:
+            known = set(os.listdir(output / CONTROL))  # noqa: PTH208 - see ControlDir.markers
+        except (FileNotFoundError, NotADirectoryError):
+            known = set()
+        ids = () if listing.refusal else listing.episodes
+        episodes = tuple(self._episode(output, name, visited=name in known) for name in ids)
+        marked = "pending" in known or (output != root and (root / CONTROL / "pending").exists())
+        return DatasetView(root, output, drop, layout, listing, marked, episodes)
+
+    def _episode(self, output: Path, name: str, *, visited: bool) -> EpisodeView:
+        control = ControlDir.of(output, name)
+        markers = control.markers() if visited else read_names(())
+        state = state_of(
+            markers,
+            alive=lambda generation: self.leases.alive(control.claim(generation)),
+            waiting=lambda generation: is_waiting(control, generation),
+        )
+        return EpisodeView(name, control, markers, state)
+
+
+def output_root(drop: DropConfig, root: Path) -> Path:
+    """Where the artifacts of a dataset go: into it, or to the same place below the drop folder's `output`."""
+    return drop.output / root.relative_to(drop.path) if drop.output else root
+
+
+def _datasets_below(folder: Path, depth: int = 1) -> Iterator[tuple[Path, str]]:
+    """(path, "") for each dataset, (path, reason) for each entry that holds none."""
+    with os.scandir(folder) as entries:
+        children = sorted(entries, key=lambda entry: entry.name)
+    for child in children:
+        path = Path(child.path)
+        if formats.is_ignored(child.name):
+            continue
+        if child.is_symlink():
+            yield path, "a symlink: not followed, it may leave the drop folder or lead to a dataset twice"
+        elif child.is_dir():
+            if formats.detect(path):
+                yield path, ""
+            elif depth < MAX_DEPTH and (inner := list(_datasets_below(path, depth + 1))) and _any_dataset(inner):
+                yield from inner
+            else:
+                yield path, "not a dataset (yet): no meta/info.json"
+
+
+def _any_dataset(found: list[tuple[Path, str]]) -> bool:
+    return any(not reason for _, reason in found)

@@ -1,0 +1,233 @@
+"""The main loop: one thread owns all decisions.
+
+wait (event, 30 s, worker, signal) -> scan -> complete -> assign to free slots if the guard allows -> tell -> WATCHDOG=1
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from . import config as configuration
+from . import fsio, logs, sdnotify, service_file
+from .control import CONTROL
+from .dispatch import Dispatcher
+from .errors import ConfigError
+from .identity import product_version
+from .scan import DropView, Scanner
+from .state import State
+from .supervisor import Supervisor
+from .wakeup import Wakeup
+from .watch import Watcher, WatchHealth
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from .config import Config
+    from .jobs import Job
+
+#: Scans take at most this share of the time, however many events rain down.
+SCAN_SHARE: Final = 0.1
+MIN_SCAN_PAUSE_S: Final = 0.1
+
+log = structlog.get_logger()
+
+
+class Service:
+    """`episoded run`: everything between start and drained."""
+
+    def __init__(self, config: Config) -> None:
+        self._wakeup = Wakeup()
+        self._watcher = Watcher(self._wakeup.ring)
+        self._stops = 0
+        self._reload = False
+        self._since = time.time()
+        self._views: list[DropView] = []
+        self._health = WatchHealth(0)
+        self._use(config)
+
+    def _use(self, config: Config) -> None:
+        self._config = config
+        self._scanner = Scanner(config.drops)
+        self._dispatcher = Dispatcher(config)
+        self._supervisor = Supervisor(config)
+
+    def run(self) -> None:
+        """Serve until a signal drains it. Raises ConfigError when it cannot start."""
+        with service_file.only_one(self._config.service.state_dir):
+            self._check_folders()
+            self._listen_to_signals()
+            log.info("started", version=product_version(), slots=len(self._supervisor.slots), drops=self._drop_names())
+            try:
+                self._tick()
+                sdnotify.notify(READY=1, MAINPID=os.getpid())
+                while not self._stops:
+                    if self._reload:
+                        self._reload_config()
+                    pause = self._tick()
+                    sdnotify.notify(WATCHDOG=1, STATUS=self._status_line())
+                    self._sleep(pause)
+                self._drain()
+            finally:
+                self._supervisor.close()
+                self._watcher.stop()
+                log.info("stopped")
+
+    def _tick(self) -> float:
+        """One pass of the loop; how long to pause at least before the next scan, in seconds."""
+        started = time.monotonic()
+        self._collect()
+        self._views = self._scanner.scan()
+        if self._dispatcher.take_in(self._views):
+            self._wakeup.ring()
+        self._assign()
+        self._health = self._watcher.follow(self._worth_watching())
+        self._tell()
+        return max(MIN_SCAN_PAUSE_S, (time.monotonic() - started) / SCAN_SHARE)
+
+    def _sleep(self, pause_s: float) -> None:
+        """Until a scan is due: something happened (but no sooner than `pause_s`), or the rescan period is over.
+
+        Workers that report progress, several times a second each, do not make a scan due.
+        """
+        now = time.monotonic()
+        period = min(self._config.service.rescan_s, sdnotify.watchdog_interval_s() or float("inf"))
+        earliest, latest, due = now + pause_s, now + period, False
+        while not (self._stops or self._reload):
+            limit = min(earliest, latest) if due else latest
+            if (now := time.monotonic()) >= limit:
+                return
+            due |= self._wakeup.wait(limit - now, self._supervisor.connections)
+            due |= self._collect()
+
+    def _collect(self) -> bool:
+        """Hear the workers out and give the free ones their next job at once; True when a job ended."""
+        endings = self._supervisor.poll()
+        for ending in endings:
+            work = ending.job.work
+            log.debug("job_ended", kind=ending.job.kind, episode=work.episode_id, how=ending.ended, why=ending.reason)
+            self._dispatcher.ended(ending.job)
+        if endings and not self._stops:
+            self._assign()
+        return bool(endings)
+
+    def _assign(self) -> None:
+        for job in self._dispatcher.next_jobs(self._jobs_in_hand(), len(self._supervisor.slots)):
+            self._supervisor.assign(job)
+
+    def _jobs_in_hand(self) -> list[Job]:
+        return [slot.job for slot in self._supervisor.busy if slot.job]
+
+    def _worth_watching(self) -> Iterator[Path]:
+        """Roots, then what is unfinished below them. Never a folder of frames."""
+        for drop in self._config.drops:
+            yield drop.path
+        for view in self._views:
+            for stranger, _ in view.strangers:
+                yield stranger
+            for dataset in view.datasets:
+                if not dataset.finished or not dataset.episodes:
+                    yield dataset.root
+                    yield dataset.root / "meta"
+                    yield dataset.output / CONTROL
+                    yield from (episode.control.path for episode in dataset.episodes if episode.state is State.ARRIVING)
+
+    def _tell(self) -> None:
+        report = service_file.ServiceReport(
+            pid=os.getpid(),
+            version=product_version(),
+            since=self._since,
+            config=str(self._config.source or "built-in defaults"),
+            slots=len(self._supervisor.slots),
+            busy=len(self._supervisor.busy),
+            paused=self._dispatcher.paused,
+            held=self._dispatcher.held,
+            problems=self._dispatcher.problems,
+            watches=self._health.watches,
+            complaints=self._health.complaints,
+            draining=bool(self._stops),
+        )
+        try:
+            service_file.tell(self._config.service.state_dir, report)
+        except OSError as error:
+            log.warning("status_not_written", reason=str(error))
+
+    def _status_line(self) -> str:
+        counts = dict.fromkeys(State, 0)
+        for view in self._views:
+            for dataset in view.datasets:
+                for episode in dataset.episodes:
+                    counts[episode.state] += 1
+        words = [f"{count} {state}" for state, count in counts.items() if count]
+        return ("paused; " if self._dispatcher.paused else "") + (", ".join(words) or "nothing dropped yet")
+
+    def _check_folders(self) -> None:
+        """Refuse drop folders on which the protocol cannot stand, before anything is begun there."""
+        for drop in self._config.drops:
+            if drop.output:
+                drop.output.mkdir(parents=True, exist_ok=True)
+            target = drop.output or drop.path
+            if target.is_dir() and os.access(target, os.W_OK):
+                fsio.check_links(target)
+
+    def _drop_names(self) -> list[str]:
+        return [str(drop.path) for drop in self._config.drops]
+
+    def _listen_to_signals(self) -> None:
+        """Handlers only set flags; the loop acts."""
+        signal.signal(signal.SIGTERM, self._on_stop)
+        signal.signal(signal.SIGINT, self._on_stop)
+        signal.signal(signal.SIGHUP, self._on_reload)
+
+    def _on_stop(self, *_: object) -> None:
+        self._stops += 1
+        self._wakeup.ring()
+
+    def _on_reload(self, *_: object) -> None:
+        self._reload = True
+        self._wakeup.ring()
+
+    def _reload_config(self) -> None:
+        """Take a changed configuration, after the work in hand; a wrong one is refused and the old one stays."""
+        self._reload = False
+        sdnotify.notify_reloading()
+        try:
+            fresh = configuration.load(self._config.source)
+            if fresh.service.state_dir != self._config.service.state_dir:
+                raise ConfigError("state_dir_changed", "state_dir cannot change while running", "restart the service")
+        except ConfigError as error:
+            log.error("reload_refused", code=error.code, message=error.message, hint=error.hint)
+        else:
+            self._drain()
+            self._supervisor.close()
+            logs.configure(fresh.service.log_level)
+            self._use(fresh)
+            self._check_folders()
+            log.info("reloaded", drops=self._drop_names())
+        sdnotify.notify(READY=1)
+
+    def _drain(self) -> None:
+        """Let workers stop at their next unit, for `drain_s`; then, or at a second signal, now."""
+        if self._stops:
+            sdnotify.notify(STOPPING=1)
+        log.info("draining", busy=len(self._supervisor.busy))
+        self._tell()
+        self._supervisor.drain()
+        deadline = time.monotonic() + self._config.service.drain_s
+        stops, hurried = self._stops, False
+        while self._supervisor.busy:
+            left = deadline - time.monotonic()
+            if (left <= 0 or self._stops > stops) and not hurried:
+                self._supervisor.drain()
+                deadline, hurried = time.monotonic() + self._config.service.drain_s, True
+            elif left <= 0:
+                log.warning("drain_gave_up", busy=len(self._supervisor.busy))
+                return
+            self._wakeup.wait(min(1.0, max(0.0, left)), self._supervisor.connections)
+            self._supervisor.poll()
+            sdnotify.notify(WATCHDOG=1)

@@ -1,0 +1,233 @@
+"""Slots and the processes in them: assignment, progress, deadlines, deaths, drain.
+
+The supervisor never trusts a worker's last word: the exit code and the episode's own markers decide what happened.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from . import attempts
+from .claim import Leases
+from .control import read_json
+from .errors import RetryableError
+from .jobs import Job, Report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .config import Config
+
+log = structlog.get_logger()
+
+
+@dataclass
+class Slot:
+    """One place for a worker. `job` is what it works on, `report` the last it said."""
+
+    name: str
+    process: subprocess.Popen[bytes] | None = None
+    connection: Connection | None = None
+    job: Job | None = None
+    report: Report = field(default_factory=Report)
+    heard_at: float = 0.0
+    jobs_done: int = 0
+
+    @property
+    def busy(self) -> bool:
+        """True while it has a job."""
+        return self.job is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a job ended: by the worker's report, or `died` with the words for it."""
+
+    job: Job
+    ended: str
+    reason: str = ""
+
+
+class Supervisor:
+    """Runs the worker processes of this machine."""
+
+    def __init__(self, config: Config, clock: Callable[[], float] = time.monotonic) -> None:
+        self.slots = [Slot(f"cpu{number}") for number in range(config.workers.slots)]
+        self._config = config
+        self._clock = clock
+        self._oom_kills = _oom_kills()
+
+    @property
+    def connections(self) -> list[Connection]:
+        """What becomes readable when a worker reports or dies."""
+        return [slot.connection for slot in self.slots if slot.connection]
+
+    @property
+    def busy(self) -> list[Slot]:
+        """Slots with a job."""
+        return [slot for slot in self.slots if slot.busy]
+
+    def assign(self, job: Job) -> bool:
+        """Give the job to a free slot; False when there is none."""
+        slot = next((slot for slot in self.slots if not slot.busy), None)
+        if slot is None:
+            return False
+        if slot.process is None or slot.process.poll() is not None:
+            self._start(slot)
+        assert slot.connection is not None
+        slot.job, slot.report, slot.heard_at = job, Report(), self._clock()
+        try:
+            slot.connection.send(job)
+        except OSError:  # it died between two jobs: poll() buries it and the episode is assigned again
+            log.warning("worker_gone", slot=slot.name)
+        return True
+
+    def poll(self) -> list[Ending]:
+        """Read what workers said, bury the dead, kill the stalled; the jobs that ended since the last call."""
+        endings = []
+        for slot in self.slots:
+            if slot.connection is None:
+                continue
+            endings += self._listen(slot)
+            if slot.busy and self._clock() - slot.heard_at > self._config.workers.stall_s:
+                endings.append(self._kill_stalled(slot))
+        return endings
+
+    def drain(self) -> None:
+        """Ask every worker to stop at its next unit; asked again, to stop now."""
+        for slot in self.slots:
+            if slot.process and slot.process.poll() is None:
+                slot.process.send_signal(signal.SIGTERM)
+
+    def close(self, grace_s: float = 5.0) -> None:
+        """End all workers; what does not end by itself is killed. Leaves no orphan."""
+        deadline = self._clock() + grace_s
+        for slot in self.slots:
+            self._dismiss(slot, deadline)
+
+    def _start(self, slot: Slot) -> None:
+        """Spawn a worker. From the main thread: the death signal fires when the spawning thread ends."""
+        ours, theirs = socket.socketpair()
+        level = self._config.service.log_level
+        command = [sys.executable, "-P", "-m", "episoded.daemon.worker", str(theirs.fileno()), str(os.getpid()), level]
+        slot.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+        theirs.close()
+        slot.connection = Connection(ours.detach())
+        slot.jobs_done = 0
+
+    def _listen(self, slot: Slot) -> list[Ending]:
+        assert slot.connection is not None
+        try:
+            while slot.connection.poll():
+                slot.report = slot.connection.recv()
+                slot.heard_at = self._clock()
+                if slot.report.ended and slot.job:
+                    ending = Ending(slot.job, slot.report.ended, slot.report.reason)
+                    slot.job = None
+                    self._maybe_recycle(slot)
+                    return [ending]  # a worker has one job at a time: nothing can be left to read
+        except (EOFError, OSError):
+            return self._died(slot)
+        return []
+
+    def _maybe_recycle(self, slot: Slot) -> None:
+        """A fresh process after a failure, whatever it left behind, and after many episodes."""
+        slot.jobs_done += 1
+        failed = slot.report.ended in ("failed", "waiting", "error")
+        if failed or slot.jobs_done >= self._config.workers.recycle_after:
+            self._dismiss(slot, self._clock() + 5.0)
+
+    def _dismiss(self, slot: Slot, deadline: float) -> None:
+        """Let an idle worker end by itself; kill it when it does not."""
+        if slot.connection:
+            with suppress(OSError):
+                slot.connection.send(None)
+        if slot.process:
+            with suppress(subprocess.TimeoutExpired):
+                slot.process.wait(max(0.0, deadline - self._clock()))
+        self._bury(slot)
+
+    def _died(self, slot: Slot) -> list[Ending]:
+        assert slot.process is not None
+        code = slot.process.wait()
+        pid, job = slot.process.pid, slot.job
+        self._bury(slot)
+        if job is None:
+            return []
+        oom_kills = _oom_kills()
+        words = _how_it_died(code, out_of_memory=oom_kills > self._oom_kills)
+        self._oom_kills = oom_kills
+        log.error("worker_died", slot=slot.name, pid=pid, episode=job.work.episode_id, how=words)
+        if job.kind == "work":
+            error = RetryableError("worker_died", f"the worker process {words}", _death_remedy(code))
+            self._charge(job, pid, error)
+        return [Ending(job, "died", words)]
+
+    def _kill_stalled(self, slot: Slot) -> Ending:
+        assert slot.process is not None
+        assert slot.job is not None
+        job, pid, limit = slot.job, slot.process.pid, self._config.workers.stall_s
+        log.error("worker_stalled", slot=slot.name, pid=pid, episode=job.work.episode_id, stall_s=limit)
+        slot.process.kill()
+        slot.process.wait()
+        self._bury(slot)
+        where = f"{slot.report.stage} {slot.report.unit}".strip() or "start"
+        error = RetryableError(
+            "stalled", f"no progress for {limit:.0f} s at {where}", "raise [workers] stall_s if the disk is that slow"
+        )
+        if job.kind == "work":
+            self._charge(job, pid, error)
+        return Ending(job, "died", "stalled")
+
+    def _charge(self, job: Job, pid: int, error: RetryableError) -> None:
+        """A death costs the episode one attempt, if it died in that worker's hands."""
+        control = job.work.control
+        markers = control.markers()
+        claim = control.claim(markers.generation)
+        owner = read_json(claim) or {}
+        if markers.final or markers.outcome or owner.get("pid") != pid or Leases().alive(claim):
+            return
+        with suppress(OSError):  # the dataset may have gone with it
+            attempts.record_failure(control, markers.generation, error, None, job.work.policy)
+
+    def _bury(self, slot: Slot) -> None:
+        if slot.process and slot.process.poll() is None:
+            slot.process.kill()
+            slot.process.wait()
+        if slot.connection:
+            slot.connection.close()
+        slot.process = slot.connection = slot.job = None
+
+
+def _how_it_died(code: int, *, out_of_memory: bool) -> str:
+    if code >= 0:
+        return f"exited with status {code}"
+    name = signal.Signals(-code).name
+    return f"was killed by {name}" + (" (out of memory)" if -code == signal.SIGKILL and out_of_memory else "")
+
+
+def _death_remedy(code: int) -> str:
+    if code == -signal.SIGKILL:
+        return "if it was the out-of-memory killer (kernel log), lower [workers] cpu; the episode is tried again"
+    return "see the log of the service; the episode is tried again by itself"
+
+
+def _oom_kills() -> int:
+    """Out-of-memory kills in our control group so far; 0 where that is not counted."""
+    with suppress(OSError, ValueError, StopIteration):
+        group = next(line for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))
+        events = Path("/sys/fs/cgroup", group[3:].lstrip("/"), "memory.events").read_text()
+        return int(next(line for line in events.splitlines() if line.startswith("oom_kill ")).split()[1])
+    return 0

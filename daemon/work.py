@@ -1,0 +1,26 @@
+"""From what a scan saw to what the chain works on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import fsio
+from .chain import Work
+
+if TYPE_CHECKING:
+    from .attempts import AttemptPolicy
+    from .config import Pipeline
+    from .scan import DatasetView
+
+
+def work_for(
+    dataset: DatasetView, episode_id: str, pipeline: Pipeline, policy: AttemptPolicy, threads: int = 1
+) -> Work:
+    """The work on one episode of a dataset."""
+    return Work(dataset.root, dataset.output, episode_id, dataset.format.name, pipeline, policy, threads)
+
+
+def prepare_output(dataset: DatasetView) -> None:
+    """Make the output root of a dataset that is not finished in place. Never makes the dataset itself."""
+    if dataset.drop.output and dataset.output != dataset.root:
+        fsio.make_dirs(dataset.output, below=dataset.drop.output)
