@@ -1,0 +1,39 @@
+# Two commands do everything: `make demo` and `make test`. The rest is for those who work on episoded.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test lint bench soak clean help
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(STAMP)  ## install into .venv and run the main job on a small simulated recording
+	$(BIN)/episoded demo
+
+test: $(STAMP)  ## install into .venv and run the tests
+	$(BIN)/pytest -q
+
+lint: $(STAMP)  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@# mypy finds the packages under their installed names through a link, whatever way they were installed.
+	@mkdir -p build/typing && ln -sfn ../.. build/typing/episoded
+	MYPYPATH=build/typing $(BIN)/mypy -p episoded.daemon -p episoded.processors
+
+bench: $(STAMP)  ## all benchmarks; minutes
+	$(BIN)/pip install --quiet '.[bench]'
+	$(BIN)/python benchmarks/encode.py
+	$(BIN)/python benchmarks/daemon.py
+
+soak: $(STAMP)  ## random SIGKILLs over daemon and workers for some minutes
+	$(BIN)/python benchmarks/soak.py
+
+clean:  ## remove what the other commands made
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable '.[dev]' --constraint constraints.txt
+	@touch $@
