@@ -1,0 +1,139 @@
+"""Reading videos: what a file holds, and its frames one after another.
+
+Nothing that a file says about itself is believed: one of the real files this was tried on claims 5544 frames in its
+header, decodes to none and raises nothing; another gives 8 frames and then an error. Counts come from the packets,
+and `frames` is the only proof that a video can be decoded.
+"""
+
+from __future__ import annotations
+
+import errno
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import av
+
+from ..errors import EpisodedError, InputError, from_os_error
+from .lfs import refuse_pointer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from av.video.frame import VideoFrame
+
+_RECODE = "restore this video from where it was recorded, or its PNG frames so that it is encoded again; then retry"
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """What a video file holds, as libav reads it.
+
+    `codec` is the canonical name (`h264`, `av1`, `hevc`), as LeRobot writes it into `video.codec`. `fps` is the
+    average rate, in frames per second, 0 where the file gives none; `frames` the number of packets, i.e. of pictures
+    that it should decode to. `headers` are the codec's parameter sets: two files with the same can be joined without
+    encoding.
+    """
+
+    width: int
+    height: int
+    codec: str
+    pix_fmt: str
+    fps: Fraction
+    frames: int
+    has_audio: bool
+    full_range: bool
+    headers: bytes
+
+
+def probe(path: Path) -> VideoInfo:
+    """Read the headers and packet list of a video; nothing is decoded (4 ms for 300 frames).
+
+    Raises `InputError` naming the file: `lfs_pointer`, `video_empty`, `video_unreadable`; and the `from_os_error`
+    family for what the system says.
+    """
+    with _opened(path) as container:
+        stream = _video_stream(container, path)
+        with _reading(path, "its packets cannot be read"):
+            packets = sum(1 for packet in container.demux(stream) if packet.size)
+        context = stream.codec_context
+        return VideoInfo(
+            width=stream.width,
+            height=stream.height,
+            codec=stream.codec.canonical_name,
+            pix_fmt=context.pix_fmt or "",
+            fps=Fraction(stream.average_rate or 0),
+            frames=packets,
+            has_audio=bool(container.streams.audio),
+            full_range=(context.pix_fmt or "").startswith("yuvj") or context.color_range == _FULL_RANGE,
+            headers=bytes(context.extradata or b""),
+        )
+
+
+def frames(path: Path, threads: int = 1) -> Iterator[VideoFrame]:
+    """Decode a video from first to last frame, holding one frame at a time.
+
+    `threads` above 1 decodes frames in parallel. The file is closed when the iterator is exhausted or closed. Raises
+    as `probe` does, and `video_unreadable` with the number of frames that were good when decoding fails on the way.
+    """
+    with _opened(path) as container:
+        stream = _video_stream(container, path)
+        stream.codec_context.thread_count = threads
+        stream.codec_context.thread_type = "FRAME" if threads > 1 else "SLICE"
+        decoded, good = container.decode(stream), 0
+        while True:
+            with _reading(path, f"decoding fails after {good} good frames"):
+                frame = next(decoded, None)
+            if frame is None:
+                return
+            yield frame
+            good += 1
+
+
+def from_av_error(error: av.error.FFmpegError, otherwise: EpisodedError) -> EpisodedError:
+    """The failure of the system behind a libav error (a full disk, no permission), or `otherwise` if there is none."""
+    number = error.errno or 0
+    # libav uses EINVAL for settings and files that it dislikes: that one is not the system's word.
+    if number in errno.errorcode and number != errno.EINVAL:
+        return from_os_error(OSError(number, error.strerror, getattr(error, "filename", None)))
+    return otherwise
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+    except OSError as error:
+        raise from_os_error(error) from error
+    refuse_pointer(start, path)
+    if not start:
+        raise InputError("video_empty", f"{path} is empty", _RECODE)
+    with _reading(path, "it is damaged, or not a video"):
+        # "file:" keeps libav from taking a colon in a relative name for a protocol.
+        container = av.open(f"file:{path}", metadata_errors="replace")
+    with container:
+        yield container
+
+
+def _video_stream(container: Any, path: Path) -> Any:
+    if not container.streams.video:
+        raise InputError("video_unreadable", f"{path} holds no video stream", _RECODE)
+    stream = container.streams.video[0]
+    if stream.codec is None or stream.codec_context is None:
+        raise InputError("video_unreadable", f"{path} is in a codec that cannot be decoded here", _RECODE)
+    return stream
+
+
+@contextmanager
+def _reading(path: Path, what: str) -> Iterator[None]:
+    try:
+        yield
+    except av.error.FFmpegError as error:
+        unreadable = InputError("video_unreadable", f"{path}: {what} ({error.strerror})", _RECODE)
+        raise from_av_error(error, unreadable) from error
+
+
+_FULL_RANGE = 2  # AVCOL_RANGE_JPEG
