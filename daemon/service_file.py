@@ -55,15 +55,7 @@ def only_one(state_dir: Path) -> Iterator[None]:
         hint = "create it for the service user, or set [service] state_dir"
         raise ConfigError("state_dir_unusable", f"{state_dir}: {error.strerror}", hint) from error
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(fd)
-        raise ConfigError(
-            "already_running",
-            f"another episoded service uses {state_dir}",
-            "stop it, or give this one its own state_dir",
-        ) from error
-    try:
+        _lock(fd, state_dir)
         yield
     finally:
         os.close(fd)
