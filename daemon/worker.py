@@ -103,11 +103,11 @@ def perform(job: Job, stop: StopRequests, tell: Any = None) -> tuple[str, str]:
         return "error", str(error)
 
 
-def die_with_parent(parent: int) -> None:
-    """Have the kernel kill us when the parent dies, also when it died before we asked."""
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+def die_with_parent(parent: int, by: signal.Signals = signal.SIGKILL) -> None:
+    """Have the kernel send us `by` when the parent dies, also when it died before we asked."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, by)
     if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), by)
 
 
 def volunteer_for_oom() -> None:
