@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 #: Scans take at most this share of the time, however many events rain down.
 SCAN_SHARE: Final = 0.1
 MIN_SCAN_PAUSE_S: Final = 0.1
+#: What a drain asks of systemd at a time; more than what `Supervisor.close` gives the workers to end.
+EXTEND_STOP_S: Final = 15
 
 log = structlog.get_logger()
 
@@ -230,4 +232,5 @@ class Service:
                 return
             self._wakeup.wait(min(1.0, max(0.0, left)), self._supervisor.connections)
             self._supervisor.poll()
-            sdnotify.notify(WATCHDOG=1)
+            # How long a stop may take is ours to say (drain_s); without it systemd kills us at TimeoutStopSec.
+            sdnotify.notify(WATCHDOG=1, EXTEND_TIMEOUT_USEC=EXTEND_STOP_S * 10**6)
