@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import EpisodedError, InputError
 from ..media import video
-from .fidelity import LARGEST_TINT, Reference, psnr, tint
+from .fidelity import LARGEST_SHIFT, Reference, psnr, shift
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -89,11 +89,11 @@ def _check_time(path: Path, expected: Expectation, index: int, frame: VideoFrame
 
 
 def _check_picture(path: Path, expected: Expectation, index: int, frame: VideoFrame, reference: Reference) -> float:
-    measured, shift = psnr(reference, frame), tint(reference, frame)
+    measured, shifted = psnr(reference, frame), shift(reference, frame)
     if measured < expected.min_psnr_db:
         what = f"frame {index} has a PSNR of {measured:.1f} dB against its PNG, below {expected.min_psnr_db:g} dB"
         raise EpisodedError("low_psnr", f"{expected.camera}: {path.name} {what}", _QUALITY)
-    if shift > LARGEST_TINT:
-        what = f"frame {index} is off by {shift:.1f} levels in its mean colour"
+    if shifted > LARGEST_SHIFT:
+        what = f"frame {index} is off by {shifted:.1f} levels in brightness or colour"
         raise EpisodedError("wrong_colour", f"{expected.camera}: {path.name} {what}", _QUALITY)
     return measured

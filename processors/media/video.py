@@ -92,12 +92,12 @@ def frames(path: Path, threads: int = 1) -> Iterator[VideoFrame]:
             good += 1
 
 
-def from_av_error(error: av.error.FFmpegError, otherwise: EpisodedError) -> EpisodedError:
+def from_av_error(error: av.error.FFmpegError, path: Path, otherwise: EpisodedError) -> EpisodedError:
     """The failure of the system behind a libav error (a full disk, no permission), or `otherwise` if there is none."""
     number = error.errno or 0
     # libav uses EINVAL for settings and files that it dislikes: that one is not the system's word.
     if number in errno.errorcode and number != errno.EINVAL:
-        return from_os_error(OSError(number, error.strerror, getattr(error, "filename", None)))
+        return from_os_error(OSError(number, error.strerror, str(path)))
     return otherwise
 
 
@@ -133,7 +133,7 @@ def _reading(path: Path, what: str) -> Iterator[None]:
         yield
     except av.error.FFmpegError as error:
         unreadable = InputError("video_unreadable", f"{path}: {what} ({error.strerror})", _RECODE)
-        raise from_av_error(error, unreadable) from error
+        raise from_av_error(error, path, unreadable) from error
 
 
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
