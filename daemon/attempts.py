@@ -58,6 +58,7 @@ def record_failure(
     """
     known = as_episoded_error(error)
     failures = _counted_failures(control) + 1
+    at = now()
     final = not known.retryable or (known.counted and failures >= policy.limit)
     record = {
         "schema": SCHEMA,
@@ -69,8 +70,8 @@ def record_failure(
         "retryable": known.retryable,
         "counted": known.counted,
         "attempt": failures,
-        "not_before": now() + policy.pause_s(failures if known.counted else 1),
-        "at": now(),
+        "not_before": at + policy.pause_s(failures if known.counted else 1),
+        "at": at,
         "traceback": None if isinstance(error, EpisodedError) else "".join(traceback.format_exception(error)),
     }
     # The final marker first: killed between the two, the episode is failed, not tried a fourth time.
@@ -83,11 +84,10 @@ def record_failure(
 def is_waiting(control: ControlDir, generation: int, now: Callable[[], float] = time.time) -> bool:
     """Whether the time before which a failed generation must not be tried again is still ahead.
 
-    A `not_before` further ahead than any pause can be is a clock that was set back since: it does not count.
+    A failure that lies in the future is a clock that was set back since: it does not count.
     """
     record = read_json(control.outcome(generation, "failed")) or {}
-    ahead = float(record.get("not_before", 0.0)) - now()
-    return 0.0 < ahead <= BACKOFF_CAP_S + 1
+    return float(record.get("at", 0.0)) <= now() < float(record.get("not_before", 0.0))
 
 
 def _counted_failures(control: ControlDir) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
@@ -21,9 +21,9 @@ from episoded.processors.base import Artifact, Edit, StageContext
 from . import attempts, checkpoint, finish, fsio, stages
 from .checkpoint import Output, Record
 from .claim import HEARTBEAT_S, Claim, Leases, take
-from .control import CONTROL, ControlDir
+from .control import ControlDir
 from .errors import Cancelled, ClaimLostError, RetryableError
-from .publication import publish_artifact
+from .publication import apply_edit, discard_unpublished, publish_artifact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -41,7 +41,11 @@ Ended = Literal["ready", "failed", "waiting", "released", "lost", "vanished"]
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One episode to process, and how. `threads`: CPU threads it may keep busy."""
+    """One episode to process, and how.
+
+    `threads`: CPU threads it may keep busy. `lapsed`: the generation whose owner, on another machine, the scan saw
+    silent for a whole lease.
+    """
 
     root: Path
     output: Path
@@ -50,6 +54,7 @@ class Work:
     pipeline: Pipeline
     policy: attempts.AttemptPolicy = field(default_factory=attempts.AttemptPolicy)
     threads: int = 1
+    lapsed: int = 0
 
     @property
     def control(self) -> ControlDir:
@@ -70,7 +75,7 @@ class Hooks:
 
 def work_on(work: Work, hooks: Hooks = Hooks(), leases: Leases | None = None) -> Ended:
     """Claim one episode, run its chain, record how it ended. Raises NotAvailableError when it cannot be claimed."""
-    claim = take(work.control, leases)
+    claim = take(work.control, leases, work.lapsed)
     chain = Chain(work, claim, hooks)
     episode_log = log.bind(dataset=str(work.root), episode=work.episode_id, generation=claim.generation)
     episode_log.info("claimed")
@@ -79,30 +84,32 @@ def work_on(work: Work, hooks: Hooks = Hooks(), leases: Leases | None = None) ->
             chain.run()
         episode_log.info("ready")
         return "ready"
-    except Cancelled:
-        claim.end("released", {"at": time.time()})
-        episode_log.info("released")
-        return "released"
-    except ClaimLostError as error:
-        episode_log.warning("claim_lost", reason=error.message)
-        return "lost"
     except Exception as error:
-        return _failed(chain, error, episode_log)
+        try:
+            return _ended_early(chain, error, episode_log)
+        except ClaimLostError as lost:
+            episode_log.warning(lost.code, reason=lost.message)
+            return "vanished" if lost.code == "vanished" else "lost"
     finally:
         claim.close()
 
 
-def _failed(chain: Chain, error: Exception, episode_log: structlog.stdlib.BoundLogger) -> Ended:
+def _ended_early(chain: Chain, error: Exception, episode_log: structlog.stdlib.BoundLogger) -> Ended:
+    """Record why the chain did not come to its end. Raises ClaimLostError where that is nobody's business any more."""
     work, claim = chain.work, chain.claim
+    claim.check()
+    with suppress(OSError):  # what cannot be removed now goes with the next attempt
+        discard_unpublished(claim.scratch)
+    if isinstance(error, Cancelled):
+        claim.end("released", {"at": time.time()})
+        episode_log.info("released")
+        return "released"
+    if isinstance(error, ClaimLostError):
+        raise error
     known = attempts.as_episoded_error(error)
-    try:
-        final = attempts.record_failure(work.control, claim.generation, error, chain.stage, work.policy)
-    except FileNotFoundError:
-        episode_log.warning("vanished", reason="the dataset was removed or renamed while it was being processed")
-        return "vanished"
-    finally:
-        if known.code == "internal":
-            episode_log.exception("unexpected", exc_info=error)
+    if known.code == "internal":
+        episode_log.exception("unexpected", exc_info=error)
+    final = attempts.record_failure(work.control, claim.generation, error, chain.stage, work.policy)
     episode_log.error("failed", code=known.code, message=known.message, hint=known.hint, stage=chain.stage, final=final)
     return "failed" if final else "waiting"
 
@@ -114,7 +121,8 @@ def _heartbeats(claim: Claim) -> Iterator[None]:
 
     def beat() -> None:
         while not done.wait(HEARTBEAT_S):
-            claim.heartbeat()
+            with suppress(OSError):  # a network that is gone for a moment must not end the heartbeats
+                claim.heartbeat()
 
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
     thread.start()
@@ -139,15 +147,32 @@ class Chain:
     def run(self) -> None:
         """Everything up to `ready`, then tidying up. Stages that are done are not run again."""
         self._check_stop()
-        self.claim.scratch.mkdir(exist_ok=True)
-        fsio.sweep_temps(self.control.path)
+        self._sweep()
         episode = formats.by_name(self.work.format).load(self.work.root, self.work.episode_id, self.work.output)
+        frames = finish.list_frames(episode)
         for stage in self.work.pipeline.stages:
             self.stage = stage
             self._run_stage(stage, stages.processor(stage), episode)
         self.stage = "ready"
-        finish.make_ready(self.claim, self.work.pipeline, episode)
-        finish.tidy(self.control, self.work.root, self.work.output)
+        finish.make_ready(self.claim, self.work.pipeline, episode, frames)
+        self._tidy()
+
+    def _sweep(self) -> None:
+        """Remove what generations that died have left half-made, and make our own scratch."""
+        for scratch in self.control.scratches():
+            discard_unpublished(scratch)
+        fsio.sweep_temps(self.control.path)
+        for stage in self.work.pipeline.stages:
+            with suppress(FileNotFoundError):
+                fsio.sweep_temps(self.control.path / stage)
+        self.claim.scratch.mkdir(exist_ok=True)
+
+    def _tidy(self) -> None:
+        """Ready is ready, whatever is in the way of tidying up: the service tries that again at its next start."""
+        try:
+            finish.tidy(self.control, self.work.root, self.work.output)
+        except OSError as error:
+            log.warning("untidy", dataset=str(self.work.root), episode=self.work.episode_id, reason=str(error))
 
     def _run_stage(self, stage: str, processor: Processor, episode: Episode) -> None:
         if not processor.applies(episode):
@@ -257,22 +282,6 @@ class Chain:
     def _check_stop(self) -> None:
         if self.hooks.stop():
             raise Cancelled
-
-
-def apply_edit(output: Path, edit: Edit) -> bool:
-    """Bring one dataset-level file up to date under the dataset lock; True when its content changed."""
-    path = output / edit.target
-    with fsio.locked(output / CONTROL / "lock"):
-        try:
-            current = path.read_bytes()
-        except FileNotFoundError:
-            current = None
-        new = edit.derive(current)
-        if new is None or new == current:
-            return False
-        fsio.make_dirs(path.parent, below=output)
-        fsio.replace(path, new)
-        return True
 
 
 def _combined(digests: Iterator[str | None]) -> str | None:

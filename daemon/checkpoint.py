@@ -82,11 +82,7 @@ def read(path: Path) -> Record | None:
 
 def supersede(path: Path, generation: int) -> None:
     """Take a checkpoint out of force; it stays readable as `<name>.g<generation>`."""
-    number, old = 0, path.with_name(f"{path.name}.g{generation:06d}")
-    while old.exists():
-        number += 1
-        old = path.with_name(f"{path.name}.g{generation:06d}-{number}")
-    fsio.set_aside(path, old)
+    fsio.set_aside(path, path.with_name(f"{path.name}.g{generation:06d}"))
 
 
 def supersede_stage(control: ControlDir, stage: str, generation: int) -> None:

@@ -40,10 +40,13 @@ class Leases:
     lease_s: float = LEASE_S
     clock: Callable[[], float] = time.monotonic
     _seen: dict[Path, tuple[int, float]] = field(default_factory=dict)
-    _foreign: dict[Path, bool] = field(default_factory=dict)
+    _foreign: set[Path] = field(default_factory=set)
 
-    def alive(self, claim: Path) -> bool:
-        """Whether the owner of this claim may still be working."""
+    def alive(self, claim: Path, *, lapsed: bool = False) -> bool:
+        """Whether the owner of this claim may still be working.
+
+        `lapsed`: another observer has watched its heartbeat stand still for a whole lease.
+        """
         try:
             fd = os.open(claim, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -52,7 +55,7 @@ class Leases:
             return True  # somebody else's, and not readable: the safe answer
         try:
             if self._is_foreign(claim):
-                return self._heartbeat_moves(claim, os.fstat(fd).st_mtime_ns)
+                return not lapsed and self._heartbeat_moves(claim, os.fstat(fd).st_mtime_ns)
             try:
                 fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -62,14 +65,17 @@ class Leases:
             os.close(fd)
 
     def _is_foreign(self, claim: Path) -> bool:
-        if claim not in self._foreign:
-            owner = read_json(claim) or {}
-            same_boot = owner.get("boot_id") == boot_id()
-            # An earlier boot of this machine is over, and so are its processes: flock says so. The host name is asked
-            # too because cloned virtual machines share a machine id.
-            same_machine = (owner.get("machine"), owner.get("host")) == (machine_id(), host())
-            self._foreign[claim] = not (same_boot or same_machine)
-        return self._foreign[claim]
+        if claim in self._foreign:
+            return True
+        owner = read_json(claim) or {}
+        same_boot = owner.get("boot_id") == boot_id()
+        # An earlier boot of this machine is over, and so are its processes: flock says so. The host name is asked
+        # too because cloned virtual machines share a machine id.
+        same_machine = (owner.get("machine"), owner.get("host")) == (machine_id(), host())
+        if not (same_boot or same_machine):
+            self._foreign.add(claim)
+            return True
+        return False
 
     def _heartbeat_moves(self, claim: Path, mtime_ns: int) -> bool:
         now = self.clock()
@@ -94,7 +100,15 @@ class Claim:
         return self.control.scratch(self.generation)
 
     def check(self) -> None:
-        """Raise ClaimLostError when a newer generation exists: only possible after a lease ran out elsewhere."""
+        """Raise ClaimLostError when what this process is about to publish is not wanted any more.
+
+        A newer generation exists (only possible after a lease ran out elsewhere), or the dataset was removed or
+        renamed. Asked by inode: under a name that was uploaded anew, another process may own the same generation.
+        """
+        if not self._is_here():
+            raise ClaimLostError(
+                "vanished", f"{self.control.path}: the dataset was removed or renamed while it was being processed"
+            )
         if self.control.markers().generation != self.generation:
             raise ClaimLostError(
                 "claim_lost",
@@ -102,12 +116,19 @@ class Claim:
                 "nothing to do; if it happens often, the machine sleeps or its clock of heartbeats stalls",
             )
 
+    def _is_here(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self.fd), self.control.claim(self.generation).stat())
+        except OSError:
+            return False
+
     def heartbeat(self) -> None:
         """Tell other machines that we live."""
         os.utime(self.fd)
 
     def end(self, kind: str, record: dict[str, Any]) -> None:
-        """Publish how this generation ended (`failed`, `released`)."""
+        """Publish how this generation ended (`failed`, `released`). Raises ClaimLostError when it is not ours."""
+        self.check()
         fsio.publish(self.control.outcome(self.generation, kind), to_json({"schema": SCHEMA, **record}))
 
     def close(self) -> None:
@@ -115,15 +136,17 @@ class Claim:
         os.close(self.fd)
 
 
-def take(control: ControlDir, leases: Leases | None = None) -> Claim:
+def take(control: ControlDir, leases: Leases | None = None, lapsed: int = 0) -> Claim:
     """Claim the episode for this process.
 
-    Raises NotAvailableError when it is final, or alive in other hands, or another process was faster.
+    `lapsed`: the generation whose lease a longer-lived observer saw run out. Raises NotAvailableError when the episode
+    is final, or alive in other hands, or another process was faster.
     """
     leases = leases or Leases()
     markers = control.markers()
     _require_open(control, markers.ready, markers.failed)
-    if markers.generation and markers.outcome is None and leases.alive(control.claim(markers.generation)):
+    top = control.claim(markers.generation)
+    if markers.generation and markers.outcome is None and leases.alive(top, lapsed=markers.generation == lapsed):
         raise NotAvailableError("claimed", f"{control.path.name} is being worked on", "see `episoded show`")
     control.create()
     generation = markers.generation + 1
@@ -135,8 +158,10 @@ def take(control: ControlDir, leases: Leases | None = None) -> Claim:
     # Its last owner may have finished between our look at the names and our look at its lock.
     markers = control.markers()
     if markers.final:
-        claim.end("released", {"reason": "already final"})
-        claim.close()
+        try:
+            claim.end("released", {"reason": "already final"})
+        finally:
+            claim.close()
         _require_open(control, markers.ready, markers.failed)
     return claim
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -43,6 +44,10 @@ class ControlDir:
         """The private folder of a generation."""
         return self.path / f"g{generation:06d}"
 
+    def scratches(self) -> list[Path]:
+        """The private folders of all generations that still have one."""
+        return [path for path in self.path.iterdir() if re.fullmatch(r"g\d{6}", path.name)]
+
     def progress(self, generation: int) -> Path:
         """Where the owner of a generation tells how far it is; atomic, not durable."""
         return self.scratch(generation) / "progress.json"
@@ -66,11 +71,21 @@ class ControlDir:
     def submit(self) -> bool:
         """Mark the episode pending; False when it was already."""
         self.create()
-        try:
-            fsio.publish(self.path / "pending", to_json({"schema": SCHEMA}))
-        except FileExistsError:
-            return False
-        return True
+        return _mark_pending(self.path)
+
+
+def submit_dataset(output: Path) -> bool:
+    """Mark the whole dataset pending, episodes that join it later too; False when it was already."""
+    fsio.make_dirs(output / CONTROL, below=output)
+    return _mark_pending(output / CONTROL)
+
+
+def _mark_pending(folder: Path) -> bool:
+    try:
+        fsio.publish(folder / "pending", to_json({"schema": SCHEMA}))
+    except FileExistsError:
+        return False
+    return True
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

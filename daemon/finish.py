@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -25,16 +24,28 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-def make_ready(claim: Claim, pipeline: Pipeline, episode: Episode) -> None:
+#: Folder (relative to the dataset) -> [name, size, mtime_ns] of the frames in it.
+Frames = dict[str, list[list[Any]]]
+
+
+def make_ready(claim: Claim, pipeline: Pipeline, episode: Episode, frames: Frames) -> None:
     """Publish `ready` once every listed output was read back and is as it was published.
 
-    `ready` lists the inputs that may go, with size and mtime: it is the only thing that allows their removal.
+    `frames`: what `list_frames` said before the first stage looked at them. `ready` lists them as the inputs that may
+    go, and is the only thing that allows their removal: a frame that was uploaded anew since it was encoded is in no
+    video.
     """
     control = claim.control
     for stage, done in checkpoint.read_all(control, pipeline.stages):
         if broken := checkpoint.damage(done, episode.output):
             checkpoint.supersede_stage(control, stage, claim.generation)
             raise RetryableError("output_damaged", f"{stage}: {'; '.join(broken)}", "the stage is run again by itself")
+    if list_frames(episode) != frames:
+        raise RetryableError(
+            "inputs_changed",
+            "frames were replaced while the episode was being processed",
+            "the upload was not complete; the episode is tried again by itself",
+        )
     claim.check()
     record = {
         "schema": SCHEMA,
@@ -42,7 +53,7 @@ def make_ready(claim: Claim, pipeline: Pipeline, episode: Episode) -> None:
         "pipeline": pipeline.name,
         "stages": pipeline.stages,
         "at": time.time(),
-        "inputs": _removable(episode) if pipeline.remove_inputs == "after_ready" else {},
+        "inputs": frames if pipeline.remove_inputs == "after_ready" else {},
     }
     fsio.publish(control.path / "ready", to_json(record))
 
@@ -61,9 +72,8 @@ def tidy(control: ControlDir, root: Path, output: Path) -> bool:
         log.error("inputs_kept", episode=control.path.name, reason="an output is damaged", outputs=broken)
         return False
     removed = sum(_remove_listed(root, folder, files) for folder, files in inputs.items())
-    for scratch in control.path.iterdir():
-        if re.fullmatch(r"g\d{6}", scratch.name):
-            fsio.remove_tree(scratch)
+    for scratch in control.scratches():
+        fsio.remove_tree(scratch)
     fsio.sweep_temps(control.path)
     with suppress(FileExistsError):  # two that tidy the same episode do the same
         fsio.publish(control.path / "cleaned", to_json({"schema": SCHEMA, "removed": removed, "at": time.time()}))
@@ -75,8 +85,8 @@ def damaged_outputs(control: ControlDir, stages: Iterable[str], output: Path) ->
     return [line for _, done in checkpoint.read_all(control, stages) for line in checkpoint.damage(done, output)]
 
 
-def _removable(episode: Episode) -> dict[str, list[list[Any]]]:
-    """Folder (relative to the dataset) -> [name, size, mtime_ns] of the frames that are now in a verified video."""
+def list_frames(episode: Episode) -> Frames:
+    """The frames of an episode as they are now."""
     folders = {}
     for camera in episode.cameras:
         if camera.frames is not None:

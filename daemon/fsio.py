@@ -13,13 +13,14 @@ from __future__ import annotations
 import errno
 import fcntl
 import functools
+import itertools
 import os
 import secrets
-import signal
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from .crashpoints import crashpoint
 from .errors import ConfigError
 from .identity import pid_scope, process_started
 
@@ -27,22 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TEMP_PREFIX: Final = ".t-"
-_CRASH_AT = int(os.environ.get("EPISODED_CRASH_AT", "0"))
-_CRASH_TRACE = os.environ.get("EPISODED_CRASH_TRACE")
-_crash_count = 0
-
-
-def crashpoint(name: str) -> None:
-    """Die here by SIGKILL when this is the point the tests armed (`EPISODED_CRASH_AT=n`: the n-th one passed)."""
-    if not (_CRASH_AT or _CRASH_TRACE):
-        return
-    global _crash_count  # noqa: PLW0603 - one counter for the process, only in tests
-    _crash_count += 1
-    if _CRASH_TRACE:
-        with Path(_CRASH_TRACE).open("a") as trace:
-            trace.write(name + "\n")
-    if _crash_count == _CRASH_AT:
-        os.kill(os.getpid(), signal.SIGKILL)
+#: What link(2) answers where there are no hard links, as opposed to "not now".
+_NO_LINKS: Final = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK, errno.EINVAL)
 
 
 def publish(path: Path, data: bytes) -> None:
@@ -63,23 +50,24 @@ def _publish(path: Path, data: bytes, *, lock: bool) -> int:
     temp = path.parent / _temp_name()
     fd = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     try:
-        if lock:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        crashpoint("publish:created")
-        _write_all(fd, data)
-        os.fsync(fd)
-        crashpoint("publish:written")
-        _link(temp, path)
-        crashpoint("publish:linked")
+        try:
+            if lock:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            crashpoint("publish:created")
+            _write_all(fd, data)
+            os.fsync(fd)
+            crashpoint("publish:written")
+            _link(temp, path)
+            crashpoint("publish:linked")
+        finally:
+            with suppress(OSError):  # left behind, it is swept once we are dead
+                temp.unlink()
+        crashpoint("publish:unlinked")
+        sync_dir(path.parent)
+        crashpoint("publish:durable")
     except BaseException:
-        os.close(fd)
-        with suppress(OSError):
-            temp.unlink()
+        os.close(fd)  # a lock that nobody can give back would keep its claim alive as long as this process
         raise
-    temp.unlink()
-    crashpoint("publish:unlinked")
-    sync_dir(path.parent)
-    crashpoint("publish:durable")
     return fd
 
 
@@ -96,10 +84,11 @@ def publish_file(source: Path, target: Path) -> None:
     crashpoint("publish_file:durable")
 
 
-def replace(path: Path, data: bytes) -> None:
+def replace(path: Path, data: bytes, expected: bytes | None) -> bool:
     """Put `data` in the place of a shared file: readers see the old or the new content, never a part.
 
-    The mode of the file that is replaced is kept. The caller holds the dataset lock.
+    False, with nothing done, when the file no longer holds `expected` (None: absent): its recorder knows nothing of
+    our lock, and what it wrote meanwhile must not be lost. The mode is kept. The caller holds the dataset lock.
     """
     temp = path.parent / _temp_name()
     fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
@@ -109,32 +98,54 @@ def replace(path: Path, data: bytes) -> None:
         _write_all(fd, data)
         os.fsync(fd)
         crashpoint("replace:written")
+        if read_or_none(path) != expected:
+            return False
         temp.rename(path)
         crashpoint("replace:renamed")
-    except BaseException:
-        with suppress(OSError):
-            temp.unlink()
-        raise
     finally:
         os.close(fd)
+        with suppress(OSError):
+            temp.unlink()
     sync_dir(path.parent)
     crashpoint("replace:durable")
+    return True
+
+
+def read_or_none(path: Path) -> bytes | None:
+    """The content of a file, None when there is none."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
 
 
 def replace_volatile(path: Path, data: bytes) -> None:
     """Atomic but not durable: for what is worthless after a crash (progress, the service's own status)."""
     temp = path.parent / _temp_name()
-    temp.write_bytes(data)
-    temp.rename(path)
+    try:
+        temp.write_bytes(data)
+        temp.rename(path)
+    finally:
+        with suppress(OSError):
+            temp.unlink()
 
 
-def set_aside(path: Path, keep: Path) -> None:
-    """Move a file out of the way under a name of ours, durably; nothing is deleted."""
+def set_aside(path: Path, keep: Path) -> Path:
+    """Move a file out of the way, durably, to `keep` or, where that is taken, `keep-1`, ...; nothing is deleted."""
     crashpoint("set_aside:before")
-    path.rename(keep)
+    kept = keep
+    for number in itertools.count(1):
+        try:
+            os.link(path, kept, follow_symlinks=False)  # unlike rename(2) it never replaces
+            break
+        except FileExistsError:
+            kept = keep.with_name(f"{keep.name}-{number}")
+    crashpoint("set_aside:linked")
+    path.unlink()
     sync_dir(path.parent)
     sync_dir(keep.parent)
     crashpoint("set_aside:durable")
+    return kept
 
 
 def remove(path: Path) -> None:
@@ -145,15 +156,17 @@ def remove(path: Path) -> None:
 
 
 def remove_empty_dirs(path: Path, stop: Path) -> None:
-    """Remove `path` and its parents below `stop` as far as they are empty."""
+    """Remove `path` and its parents below `stop` as far as they are empty; durable with all removals in `path`."""
     while path != stop and stop in path.parents:
         try:
             path.rmdir()
         except FileNotFoundError:
             pass
         except OSError:
-            return
+            break
         path = path.parent
+    with suppress(FileNotFoundError):
+        sync_dir(path)
 
 
 def remove_tree(path: Path) -> None:
@@ -224,14 +237,17 @@ def check_links(directory: Path) -> None:
         temp.write_bytes(b"")
         _link(temp, name)
     except OSError as error:
+        if error.errno not in _NO_LINKS:
+            return  # full, read-only, no permission: says nothing of links, and is met again with its own words
         raise ConfigError(
             "no_hard_links",
             f"{directory}: hard links do not work here ({error.strerror})",
             "put the drop folder (or its `output`) on a local or NFS filesystem; SMB and some FUSE mounts cannot link",
         ) from error
     finally:
-        temp.unlink(missing_ok=True)
-        name.unlink(missing_ok=True)
+        for path in (temp, name):
+            with suppress(OSError):
+                path.unlink()
 
 
 @contextmanager
@@ -269,9 +285,10 @@ def _same_file(source: Path, target: Path) -> bool:
 
 
 @functools.cache
-def _own_start() -> int:
-    return process_started(os.getpid()) or 0
+def _started(pid: int) -> int:
+    return process_started(pid) or 0
 
 
 def _temp_name() -> str:
-    return f"{TEMP_PREFIX}{pid_scope()}-{os.getpid()}-{_own_start()}-{secrets.token_hex(4)}"
+    pid = os.getpid()
+    return f"{TEMP_PREFIX}{pid_scope()}-{pid}-{_started(pid)}-{secrets.token_hex(4)}"

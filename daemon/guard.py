@@ -34,19 +34,19 @@ class Guard:
     config: GuardConfig
     disk: Callable[[Path], int] = free_disk
     memory: Callable[[], int] = free_memory
-    _paused: set[Path] = field(default_factory=set)
+    _paused: set[int] = field(default_factory=set)
 
     def objection(self, root: Path) -> str | None:
-        """Why nothing may be claimed below `root` now, or None."""
+        """Why nothing may be claimed on the filesystem of `root` now, or None. Raises OSError when it is gone."""
         return self._disk_objection(root) or self._memory_objection()
 
     def _disk_objection(self, root: Path) -> str | None:
-        free = self.disk(root)
+        free, device = self.disk(root), root.stat().st_dev
         if free < self.config.disk_low:
-            self._paused.add(root)
+            self._paused.add(device)
         elif free >= self.config.disk_high:
-            self._paused.discard(root)
-        if root in self._paused:
+            self._paused.discard(device)
+        if device in self._paused:
             return f"disk: {free / 1e9:.1f} GB free at {root}, claiming resumes at {self.config.disk_high / 1e9:.1f} GB"
         return None
 

@@ -1,23 +1,29 @@
-"""Give a finished artifact its public name, and decide what may make way for it."""
+"""Give finished artifacts their public names, decide what may make way for them, and edit what episodes share."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from . import checkpoint, fsio
 from .checkpoint import Output
-from .errors import ClaimLostError
+from .control import CONTROL
+from .errors import ClaimLostError, EpisodedError, RetryableError
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterator
     from pathlib import Path
 
-    from episoded.processors.base import Artifact
+    from episoded.processors.base import Artifact, Edit
 
     from .control import ControlDir
+
+#: How often an edit is derived anew because a recorder wrote the file meanwhile.
+EDIT_TRIES: Final = 10
 
 log = structlog.get_logger()
 
@@ -32,13 +38,56 @@ def publish_artifact(control: ControlDir, generation: int, stage: str, artifact:
     digest, size = checkpoint.sha256(artifact.path), artifact.path.stat().st_size
     if artifact.path != target:
         fsio.make_dirs(target.parent, below=root)
-        if target.exists():
+        if os.path.lexists(target):
             _make_way(control, generation, stage, artifact, target)
-        try:
-            fsio.publish_file(artifact.path, target)
-        except FileExistsError as error:
-            raise ClaimLostError("claim_lost", f"{target} appeared while it was being made", "") from error
+        _link_into_place(artifact.path, target)
     return Output(str(artifact.target), size, digest, dict(artifact.facts))
+
+
+def apply_edit(output: Path, edit: Edit) -> bool:
+    """Bring one dataset-level file up to date under the dataset lock; True when its content changed."""
+    path = output / edit.target
+    with fsio.locked(output / CONTROL / "lock"):
+        for _ in range(EDIT_TRIES):
+            current = fsio.read_or_none(path)
+            new = edit.derive(current)
+            if new is None or new == current:
+                return False
+            fsio.make_dirs(path.parent, below=output)
+            fsio.sweep_temps(path.parent)
+            if fsio.replace(path, new, expected=current):
+                return True
+    raise RetryableError(
+        "file_contended",
+        f"{path} was written again and again while it was being brought up to date",
+        "a recorder is at work on this dataset; the episode is tried again by itself",
+    )
+
+
+def discard_unpublished(scratch: Path) -> None:
+    """Empty a private folder of everything that has no public name.
+
+    Half-made videos must not pile up over attempts on a disk that is full already. What is linked to a public name
+    costs no space, and proves to `_is_ours` that a file without a checkpoint was made by us.
+    """
+    for path in sorted(scratch.rglob("*")):
+        if path.is_symlink() or (path.is_file() and path.stat().st_nlink == 1):
+            fsio.remove(path)
+
+
+def _link_into_place(source: Path, target: Path) -> None:
+    try:
+        fsio.publish_file(source, target)
+    except FileExistsError as error:
+        raise ClaimLostError("claim_lost", f"{target} appeared while it was being made", "") from error
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        raise EpisodedError(
+            "other_filesystem",
+            f"{target.parent} lies on another filesystem than the dataset's {CONTROL} folder",
+            "finished files are linked into place: keep a dataset on one filesystem, without mounts or symlinks in it",
+        ) from error
 
 
 def _make_way(control: ControlDir, generation: int, stage: str, artifact: Artifact, target: Path) -> None:
@@ -47,13 +96,15 @@ def _make_way(control: ControlDir, generation: int, stage: str, artifact: Artifa
         return
     keep = control.path / "aside" / f"g{generation:06d}-{str(artifact.target).replace('/', '__')}.kept"
     fsio.make_dirs(keep.parent, below=control.path)
-    fsio.set_aside(target, keep)
-    log.warning("set_aside", file=str(target), kept=str(keep), reason="it was there before us, without a checkpoint")
+    kept = fsio.set_aside(target, keep)
+    log.warning("set_aside", file=str(target), kept=str(kept), reason="it was there before us, without a checkpoint")
 
 
 def _is_ours(control: ControlDir, stage: str, artifact: Artifact, target: Path) -> bool:
     """Whether we made the file at `target`: linked by a generation that died, or listed in a superseded checkpoint."""
-    status = target.stat()
+    status = target.lstat()
+    if not stat.S_ISREG(status.st_mode):
+        return False
     if any((made.st_dev, made.st_ino) == (status.st_dev, status.st_ino) for made in _scratch_files(control)):
         return True
     digest = checkpoint.sha256(target)
@@ -65,6 +116,7 @@ def _is_ours(control: ControlDir, stage: str, artifact: Artifact, target: Path) 
 
 
 def _scratch_files(control: ControlDir) -> Iterator[os.stat_result]:
-    for path in control.path.glob("g[0-9]*/**/*"):
-        if path.is_file():
-            yield path.stat()
+    for scratch in control.scratches():
+        for path in scratch.rglob("*"):
+            if path.is_file():
+                yield path.stat()

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import structlog
+
 from episoded.processors import formats
 
 from .attempts import is_waiting
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
     from .config import DropConfig
 
+log = structlog.get_logger()
+
 #: How deep below a drop folder a dataset may lie: `dataset` or `owner/dataset`.
 MAX_DEPTH: Final = 2
 
@@ -33,6 +37,12 @@ class EpisodeView:
     control: ControlDir
     markers: Markers
     state: State
+
+    @property
+    def lapsed(self) -> int:
+        """The generation whose owner this scan took for dead although it said nothing; 0 when there is none."""
+        dead = self.state is State.PENDING and self.markers.outcome is None
+        return self.markers.generation if dead else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +92,22 @@ class Scanner:
         datasets: list[DatasetView] = []
         strangers: list[tuple[Path, str]] = []
         try:
-            for path, stranger in _datasets_below(drop.path):
-                if stranger:
-                    strangers.append((path, stranger))
-                elif view := self.scan_dataset(drop, path):
-                    datasets.append(view)
+            found = list(_datasets_below(drop.path))
         except OSError as error:
             return DropView(drop, error=f"{drop.path}: {error.strerror}")
+        for path, stranger in found:
+            if stranger:
+                strangers.append((path, stranger))
+                continue
+            try:
+                view = self.scan_dataset(drop, path)
+            except OSError as error:
+                strangers.append((path, f"cannot be read: {error.strerror} ({error.filename})"))
+            except Exception as error:  # a bug that one dataset brings to light must not stop the others
+                log.exception("scan_failed", dataset=str(path))
+                strangers.append((path, f"cannot be understood: {type(error).__name__}: {error}"))
+            else:
+                datasets += [view] if view else []
         return DropView(drop, tuple(datasets), tuple(strangers))
 
     def scan_dataset(self, drop: DropConfig, root: Path) -> DatasetView | None:
@@ -134,12 +153,18 @@ def _datasets_below(folder: Path, depth: int = 1) -> Iterator[tuple[Path, str]]:
         if child.is_symlink():
             yield path, "a symlink: not followed, it may leave the drop folder or lead to a dataset twice"
         elif child.is_dir():
-            if formats.detect(path):
-                yield path, ""
-            elif depth < MAX_DEPTH and (inner := list(_datasets_below(path, depth + 1))) and _any_dataset(inner):
-                yield from inner
-            else:
-                yield path, "not a dataset (yet): no meta/info.json"
+            try:
+                yield from _datasets_at(path, depth)
+            except OSError as error:
+                yield path, f"cannot be read: {error.strerror}"
+
+
+def _datasets_at(path: Path, depth: int) -> list[tuple[Path, str]]:
+    if formats.detect(path):
+        return [(path, "")]
+    if depth < MAX_DEPTH and _any_dataset(inner := list(_datasets_below(path, depth + 1))):
+        return inner
+    return [(path, "not a dataset (yet): no meta/info.json")]
 
 
 def _any_dataset(found: list[tuple[Path, str]]) -> bool:

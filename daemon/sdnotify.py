@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import socket
 import time
+from contextlib import suppress
 
 
 def notify(**fields: str | int) -> None:
-    """Send fields such as READY=1 or STATUS="..."; does nothing when systemd did not start us."""
+    """Send fields such as READY=1 or STATUS="..."; does nothing when systemd did not start us, or does not listen."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
     if address.startswith("@"):  # abstract socket
         address = "\0" + address[1:]
     message = "\n".join(f"{name}={value}" for name, value in fields.items())
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel, suppress(OSError):
         channel.connect(address)
         channel.sendall(message.encode())
 

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def work_for(
-    dataset: DatasetView, episode_id: str, pipeline: Pipeline, policy: AttemptPolicy, threads: int = 1
+    dataset: DatasetView, episode_id: str, pipeline: Pipeline, policy: AttemptPolicy, threads: int = 1, lapsed: int = 0
 ) -> Work:
     """The work on one episode of a dataset."""
-    return Work(dataset.root, dataset.output, episode_id, dataset.format.name, pipeline, policy, threads)
+    return Work(dataset.root, dataset.output, episode_id, dataset.format.name, pipeline, policy, threads, lapsed)
 
 
 def prepare_output(dataset: DatasetView) -> None:

@@ -24,6 +24,7 @@ from . import chain, finish, fsio, logs
 from .control import ControlDir, to_json
 from .errors import EpisodedError, NotAvailableError
 from .jobs import Report
+from .publication import apply_edit
 
 if TYPE_CHECKING:
     from .jobs import Job
@@ -87,7 +88,7 @@ def perform(job: Job, stop: StopRequests, tell: Any = None) -> tuple[str, str]:
             return ("tidied" if finish.tidy(work.control, work.root, work.output) else "damaged"), ""
         if job.kind == "mend":
             edits = formats.by_name(work.format).mend(work.root, work.output)
-            changed = [str(edit.target) for edit in edits if chain.apply_edit(work.output, edit)]
+            changed = [str(edit.target) for edit in edits if apply_edit(work.output, edit)]
             return "mended", ", ".join(changed)
         progress_file = ProgressFile(work.control)
 

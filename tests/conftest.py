@@ -1,0 +1,122 @@
+"""What the tests share: waiting for a condition, and processes to play against."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+TESTS = Path(__file__).parent
+sys.path.insert(0, str(TESTS))  # import-mode importlib: test modules share `recordings` and `actors`
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+
+def eventually(condition: Callable[[], Any], *, within: float = 30.0, what: str = "") -> Any:
+    """The first true value of `condition`; fails the test when there is none in time."""
+    deadline = time.monotonic() + within
+    while True:
+        if value := condition():
+            return value
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {within:.0f} s: {what or condition}")
+        time.sleep(0.01)
+
+
+class Actor:
+    """A real process in a role of tests/actors.py: it hears its stdin, and says lines on stdout."""
+
+    def __init__(self, role: str, *args: object, env: dict[str, str] | None = None) -> None:
+        command = [sys.executable, str(TESTS / "actors.py"), role, *map(str, args)]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | (env or {}), text=True
+        )
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def heard(self) -> str:
+        """The next line it says; "" when it died or ended without one."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().rstrip("\n")
+
+    def go(self) -> None:
+        """Close its stdin: what it waits for."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+
+    def rest(self) -> list[str]:
+        """Everything else it says, once it has ended."""
+        assert self.process.stdout is not None
+        lines = self.process.stdout.read().splitlines()
+        self.process.wait()
+        return lines
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def stopped(self) -> bool:
+        """Whether the kernel has it stopped (SIGSTOP)."""
+        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.kill()
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                stream.close()
+
+
+@pytest.fixture
+def actor() -> Iterator[Callable[..., Actor]]:
+    """Starts actors; none outlives its test."""
+    started: list[Actor] = []
+
+    def start(role: str, *args: object, env: dict[str, str] | None = None) -> Actor:
+        started.append(Actor(role, *args, env=env))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.end()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A filesystem of its own, 4 MiB small: what a full disk does is not simulated."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs to mount a tmpfs, which is not allowed here")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@pytest.fixture
+def read_only() -> Iterator[Callable[[Path], None]]:
+    """Makes a folder read-only as a mount is: permissions alone do not stop root."""
+    mounted: list[Path] = []
+
+    def make(path: Path) -> None:
+        for step in (["mount", "--bind", str(path), str(path)], ["mount", "-o", "remount,ro,bind", str(path)]):
+            if os.geteuid() != 0 or subprocess.run(step, capture_output=True, check=False).returncode:
+                pytest.skip("needs to mount a folder read-only, which is not allowed here")
+            if path not in mounted:
+                mounted.append(path)
+
+    yield make
+    for path in mounted:
+        subprocess.run(["umount", "-l", str(path)], check=True)
