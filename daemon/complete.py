@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Collection, Hashable
 
     from episoded.processors.formats.base import Upload
 
@@ -50,9 +50,9 @@ class UploadTracker:
             return Verdict(False, f"quiet for {quiet_s:.0f} of {rule.quiet_s:.0f} s")
         return Verdict(True)
 
-    def forget(self, key: Hashable) -> None:
-        """Stop watching an episode that is pending or gone."""
-        self._seen.pop(key, None)
+    def keep(self, keys: Collection[Hashable]) -> None:
+        """Forget every episode but these."""
+        self._seen = {key: seen for key, seen in self._seen.items() if key in keys}
 
     def _quiet_s(self, key: Hashable, fingerprint: tuple[int, int, int]) -> float:
         now = self.clock()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
 import os
-from typing import TYPE_CHECKING, Literal
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
 
 import structlog
 
@@ -16,15 +19,30 @@ from .state import State
 from .work import prepare_output, work_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from .config import Config
     from .scan import DatasetView, DropView, EpisodeView
+    from .supervisor import Ending
 
     Choice = tuple[Literal["work", "tidy", "mend"], DatasetView, EpisodeView]
 
 log = structlog.get_logger()
+
+#: Seconds that an episode rests after a job that left no record of how it ended; doubled each time, up to the cap.
+STUMBLE_S: Final = 1.0
+STUMBLE_CAP_S: Final = 300.0
+_WORDLESS: Final = ("error", "died", "lost", "vanished")
+
+
+@dataclass(frozen=True, slots=True)
+class _Stumble:
+    """How often in a row an episode's jobs ended without a word, and until when it rests."""
+
+    count: int
+    until: float
+    reason: str
 
 
 class Dispatcher:
@@ -34,12 +52,15 @@ class Dispatcher:
     there. `paused`: output root -> what the guard objects to.
     """
 
-    def __init__(self, config: Config, guard: Guard | None = None) -> None:
+    def __init__(self, config: Config, guard: Guard | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._config = config
         self._guard = guard or Guard(config.guard)
-        self._tracker = UploadTracker()
+        self._clock = clock
+        self._tracker = UploadTracker(clock)
         self._datasets: list[DatasetView] = []
         self._ended: set[Path] = set()
+        self._stumbles: dict[Path, _Stumble] = {}
+        self._turns: dict[Path, int] = {}
         self._tried: set[Path] = set()
         self._mended: dict[Path, tuple[int, int, int]] = {}
         self.held: dict[str, str] = {}
@@ -50,6 +71,7 @@ class Dispatcher:
         """A fresh scan: mark complete uploads pending. True when that changed anything, so that a scan is due."""
         self._datasets = [dataset for view in views for dataset in view.datasets]
         self._ended, self.held = set(), {}
+        self._forget_the_gone()
         before, self.problems = self.problems, {}
         changed = [self._submit_complete(dataset) for dataset in self._datasets]
         for root, message in self.problems.items():
@@ -58,13 +80,25 @@ class Dispatcher:
         self.paused = self._objections()
         return any(changed)
 
-    def ended(self, job: Job) -> None:
-        """A job ended: what the last scan said of its episode no longer holds."""
-        self._ended.add(job.work.control.path)
+    def ended(self, ending: Ending) -> None:
+        """A job ended: what the last scan said of its episode no longer holds.
+
+        Where it left no word on disk (a disk too full for one, a worker that cannot start), nothing but this memory
+        keeps it from being begun again at once, and again.
+        """
+        path = ending.job.work.control.path
+        self._ended.add(path)
+        if ending.ended in _WORDLESS:
+            count = self._stumbles[path].count + 1 if path in self._stumbles else 1
+            pause_s = min(STUMBLE_S * 2.0 ** (count - 1), STUMBLE_CAP_S)
+            self._stumbles[path] = _Stumble(count, self._clock() + pause_s, ending.reason or ending.ended)
+        else:
+            self._stumbles.pop(path, None)
 
     def next_jobs(self, busy: list[Job], slots: int) -> list[Job]:
         """Jobs for the free ones of `slots` workers, in turn from each dataset: a large one must not starve others."""
-        skip = self._ended | {job.work.control.path for job in busy}
+        resting = {path for path, stumble in self._stumbles.items() if self._clock() < stumble.until}
+        skip = self._ended | resting | {job.work.control.path for job in busy}
         chosen = list(itertools.islice(self._queue(skip), max(0, slots - len(busy))))
         threads = max(1, len(os.sched_getaffinity(0)) // max(1, len(busy) + len(chosen)))
         return [self._job(kind, dataset, episode, threads) for kind, dataset, episode in chosen]
@@ -73,7 +107,7 @@ class Dispatcher:
         self, kind: Literal["work", "tidy", "mend"], dataset: DatasetView, episode: EpisodeView, threads: int
     ) -> Job:
         pipeline = self._config.pipelines[dataset.drop.pipeline]
-        return Job(kind, work_for(dataset, episode.id, pipeline, self._config.workers.policy, threads))
+        return Job(kind, work_for(dataset, episode.id, pipeline, self._config.workers.policy, threads, episode.lapsed))
 
     def _submit_complete(self, dataset: DatasetView) -> bool:
         arriving = [episode for episode in dataset.episodes if episode.state is State.ARRIVING]
@@ -97,11 +131,20 @@ class Dispatcher:
             self.held[str(key)] = str(error)
             return False
         verdict = self._tracker.judge(key, upload, dataset.drop, marked=marked)
-        if verdict.complete:
-            self._tracker.forget(key)
-        else:
+        if not verdict.complete:
             self.held[str(key)] = verdict.reason
         return verdict.complete
+
+    def _forget_the_gone(self) -> None:
+        """Keep no memory of episodes that are not there any more, or past the point where it mattered."""
+        episodes = {episode.control.path: episode for dataset in self._datasets for episode in dataset.episodes}
+        self._tracker.keep({path for path, episode in episodes.items() if episode.markers.generation == 0})
+        self._stumbles = {path: stumble for path, stumble in self._stumbles.items() if path in episodes}
+        self.held |= {str(path): stumble.reason for path, stumble in self._stumbles.items()}
+        self._tried &= episodes.keys()
+        outputs = {dataset.output for dataset in self._datasets}
+        self._turns = {output: turn for output, turn in self._turns.items() if output in outputs}
+        self._mended = {output: signature for output, signature in self._mended.items() if output in outputs}
 
     def _objections(self) -> dict[str, str]:
         """Output root -> why nothing may be claimed there now; each filesystem is asked once."""
@@ -120,15 +163,28 @@ class Dispatcher:
         return found
 
     def _queue(self, skip: set[Path]) -> Iterator[Choice]:
-        lanes = [self._pending(dataset, skip) for dataset in self._datasets if str(dataset.output) not in self.paused]
-        for row in itertools.zip_longest(*lanes):
-            yield from (choice for choice in row if choice)
+        yield from self._in_turn(skip)
         for dataset in self._datasets:
             for episode in dataset.episodes:
                 if episode.control.path not in skip and self._is_untidy(episode):
                     yield "tidy", dataset, episode
             if self._needs_mending(dataset):
                 yield "mend", dataset, dataset.episodes[0]
+
+    def _in_turn(self, skip: set[Path]) -> Iterator[Choice]:
+        """One episode of each dataset after the other, beginning with the one that was served longest ago.
+
+        Lazily: to look whether an upload is whole costs milliseconds, and is done only for what a free slot asks for.
+        """
+        open_datasets = [dataset for dataset in self._datasets if str(dataset.output) not in self.paused]
+        open_datasets.sort(key=lambda dataset: self._turns.get(dataset.output, 0))
+        lanes = collections.deque((dataset, self._pending(dataset, skip)) for dataset in open_datasets)
+        while lanes:
+            dataset, lane = lanes.popleft()
+            if choice := next(lane, None):
+                self._turns[dataset.output] = max(self._turns.values(), default=0) + 1
+                lanes.append((dataset, lane))
+                yield choice
 
     def _pending(self, dataset: DatasetView, skip: set[Path]) -> Iterator[Choice]:
         for episode in dataset.episodes:

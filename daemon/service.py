@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 #: Scans take at most this share of the time, however many events rain down.
 SCAN_SHARE: Final = 0.1
 MIN_SCAN_PAUSE_S: Final = 0.1
+#: Seconds for a worker that was told to stop now; what it then still holds is taken from it by SIGKILL.
+HURRY_S: Final = 15.0
 #: What a drain asks of systemd at a time; more than what `Supervisor.close` gives the workers to end.
 EXTEND_STOP_S: Final = 15
 
@@ -62,7 +64,8 @@ class Service:
     def run(self) -> None:
         """Serve until a signal drains it. Raises ConfigError when it cannot start."""
         with service_file.only_one(self._config.service.state_dir):
-            self._check_folders()
+            fsio.sweep_temps(self._config.service.state_dir)
+            _check_folders(self._config)
             self._listen_to_signals()
             log.info("started", version=product_version(), slots=len(self._supervisor.slots), drops=self._drop_names())
             try:
@@ -113,7 +116,7 @@ class Service:
         for ending in endings:
             work = ending.job.work
             log.debug("job_ended", kind=ending.job.kind, episode=work.episode_id, how=ending.ended, why=ending.reason)
-            self._dispatcher.ended(ending.job)
+            self._dispatcher.ended(ending)
         if endings and not self._stops:
             self._assign()
         return bool(endings)
@@ -168,15 +171,6 @@ class Service:
         words = [f"{count} {state}" for state, count in counts.items() if count]
         return ("paused; " if self._dispatcher.paused else "") + (", ".join(words) or "nothing dropped yet")
 
-    def _check_folders(self) -> None:
-        """Refuse drop folders on which the protocol cannot stand, before anything is begun there."""
-        for drop in self._config.drops:
-            if drop.output:
-                drop.output.mkdir(parents=True, exist_ok=True)
-            target = drop.output or drop.path
-            if target.is_dir() and os.access(target, os.W_OK):
-                fsio.check_links(target)
-
     def _drop_names(self) -> list[str]:
         return [str(drop.path) for drop in self._config.drops]
 
@@ -202,6 +196,7 @@ class Service:
             fresh = configuration.load(self._config.source)
             if fresh.service.state_dir != self._config.service.state_dir:
                 raise ConfigError("state_dir_changed", "state_dir cannot change while running", "restart the service")
+            _check_folders(fresh)
         except ConfigError as error:
             log.error("reload_refused", code=error.code, message=error.message, hint=error.hint)
         else:
@@ -209,7 +204,6 @@ class Service:
             self._supervisor.close()
             logs.configure(fresh.service.log_level)
             self._use(fresh)
-            self._check_folders()
             log.info("reloaded", drops=self._drop_names())
         sdnotify.notify(READY=1)
 
@@ -224,13 +218,29 @@ class Service:
         stops, hurried = self._stops, False
         while self._supervisor.busy:
             left = deadline - time.monotonic()
-            if (left <= 0 or self._stops > stops) and not hurried:
-                self._supervisor.drain()
-                deadline, hurried = time.monotonic() + self._config.service.drain_s, True
-            elif left <= 0:
+            if hurried and left <= 0:
                 log.warning("drain_gave_up", busy=len(self._supervisor.busy))
                 return
+            if hurried or left <= 0 or self._stops > stops:
+                if not hurried:
+                    deadline, hurried = time.monotonic() + HURRY_S, True
+                self._supervisor.drain()
+                left = deadline - time.monotonic()
             self._wakeup.wait(min(1.0, max(0.0, left)), self._supervisor.connections)
             self._supervisor.poll()
             # How long a stop may take is ours to say (drain_s); without it systemd kills us at TimeoutStopSec.
             sdnotify.notify(WATCHDOG=1, EXTEND_TIMEOUT_USEC=EXTEND_STOP_S * 10**6)
+
+
+def _check_folders(config: Config) -> None:
+    """Refuse folders on which the protocol cannot stand, before anything is begun there."""
+    for drop in config.drops:
+        try:
+            if drop.output:
+                drop.output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            hint = f"create it for the service user, or change `output` of the drop folder {drop.path}"
+            raise ConfigError("output_unusable", f"{drop.output}: {error.strerror}", hint) from error
+        target = drop.output or drop.path
+        if target.is_dir() and os.access(target, os.W_OK):
+            fsio.check_links(target)

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from .config import Config
 
 log = structlog.get_logger()
+
+#: Seconds in which a process that was killed, or is about to end, is gone.
+DEATH_S: Final = 5.0
 
 
 @dataclass
@@ -85,6 +88,7 @@ class Supervisor:
         if slot is None:
             return False
         if slot.process is None or slot.process.poll() is not None:
+            self._bury(slot)
             self._start(slot)
         assert slot.connection is not None
         slot.job, slot.report, slot.heard_at = job, Report(), self._clock()
@@ -106,16 +110,26 @@ class Supervisor:
         return endings
 
     def drain(self) -> None:
-        """Ask every worker to stop at its next unit; asked again, to stop now."""
+        """Ask every worker to stop at its next unit; asked again, to stop now.
+
+        Signals that come while one is pending are one to the kernel: in a hurry, ask until they are gone.
+        """
         for slot in self.slots:
             if slot.process and slot.process.poll() is None:
                 slot.process.send_signal(signal.SIGTERM)
 
     def close(self, grace_s: float = 5.0) -> None:
         """End all workers; what does not end by itself is killed. Leaves no orphan."""
+        for slot in self.slots:
+            if slot.connection:
+                with suppress(OSError):
+                    slot.connection.send(None)
         deadline = self._clock() + grace_s
         for slot in self.slots:
-            self._dismiss(slot, deadline)
+            if slot.process:
+                with suppress(subprocess.TimeoutExpired):
+                    slot.process.wait(max(0.0, deadline - self._clock()))
+            self._bury(slot)
 
     def _start(self, slot: Slot) -> None:
         """Spawn a worker. From the main thread: the death signal fires when the spawning thread ends."""
@@ -143,27 +157,21 @@ class Supervisor:
         return []
 
     def _maybe_recycle(self, slot: Slot) -> None:
-        """A fresh process after a failure, whatever it left behind, and after many episodes."""
+        """A fresh process after a failure, whatever it left behind, and after many episodes.
+
+        Killed, not asked: it holds nothing any more, and the main loop does not wait for anybody's good-bye.
+        """
         slot.jobs_done += 1
         failed = slot.report.ended in ("failed", "waiting", "error")
         if failed or slot.jobs_done >= self._config.workers.recycle_after:
-            self._dismiss(slot, self._clock() + 5.0)
-
-    def _dismiss(self, slot: Slot, deadline: float) -> None:
-        """Let an idle worker end by itself; kill it when it does not."""
-        if slot.connection:
-            with suppress(OSError):
-                slot.connection.send(None)
-        if slot.process:
-            with suppress(subprocess.TimeoutExpired):
-                slot.process.wait(max(0.0, deadline - self._clock()))
-        self._bury(slot)
+            self._bury(slot)
 
     def _died(self, slot: Slot) -> list[Ending]:
         assert slot.process is not None
-        code = slot.process.wait()
-        pid, job = slot.process.pid, slot.job
-        self._bury(slot)
+        pid, job, stage = slot.process.pid, slot.job, slot.report.stage
+        with suppress(subprocess.TimeoutExpired):
+            slot.process.wait(DEATH_S)  # it let go of the connection, so it is about to
+        code = self._bury(slot)
         if job is None:
             return []
         oom_kills = _oom_kills()
@@ -172,7 +180,7 @@ class Supervisor:
         log.error("worker_died", slot=slot.name, pid=pid, episode=job.work.episode_id, how=words)
         if job.kind == "work":
             error = RetryableError("worker_died", f"the worker process {words}", _death_remedy(code))
-            self._charge(job, pid, error)
+            self._charge(job, pid, error, stage)
         return [Ending(job, "died", words)]
 
     def _kill_stalled(self, slot: Slot) -> Ending:
@@ -180,35 +188,43 @@ class Supervisor:
         assert slot.job is not None
         job, pid, limit = slot.job, slot.process.pid, self._config.workers.stall_s
         log.error("worker_stalled", slot=slot.name, pid=pid, episode=job.work.episode_id, stall_s=limit)
-        slot.process.kill()
-        slot.process.wait()
+        stage = slot.report.stage
         self._bury(slot)
         where = f"{slot.report.stage} {slot.report.unit}".strip() or "start"
         error = RetryableError(
             "stalled", f"no progress for {limit:.0f} s at {where}", "raise [workers] stall_s if the disk is that slow"
         )
         if job.kind == "work":
-            self._charge(job, pid, error)
+            self._charge(job, pid, error, stage)
         return Ending(job, "died", "stalled")
 
-    def _charge(self, job: Job, pid: int, error: RetryableError) -> None:
+    def _charge(self, job: Job, pid: int, error: RetryableError, stage: str) -> None:
         """A death costs the episode one attempt, if it died in that worker's hands."""
         control = job.work.control
-        markers = control.markers()
-        claim = control.claim(markers.generation)
-        owner = read_json(claim) or {}
-        if markers.final or markers.outcome or owner.get("pid") != pid or Leases().alive(claim):
-            return
         with suppress(OSError):  # the dataset may have gone with it
-            attempts.record_failure(control, markers.generation, error, None, job.work.policy)
+            markers = control.markers()
+            claim = control.claim(markers.generation)
+            owner = read_json(claim) or {}
+            if markers.final or markers.outcome or owner.get("pid") != pid or Leases().alive(claim):
+                return
+            attempts.record_failure(control, markers.generation, error, stage or None, job.work.policy)
 
-    def _bury(self, slot: Slot) -> None:
-        if slot.process and slot.process.poll() is None:
-            slot.process.kill()
-            slot.process.wait()
+    def _bury(self, slot: Slot) -> int:
+        """Free the slot; returns how its process ended. One that even SIGKILL cannot end is left to the kernel.
+
+        That is a process inside a system call to a dead disk or server. It keeps its claim as long as it lives; the
+        loop, and the other episodes, go on.
+        """
+        code = 0
+        if slot.process:
+            if slot.process.poll() is None:
+                slot.process.kill()
+            with suppress(subprocess.TimeoutExpired):
+                code = slot.process.wait(DEATH_S)
         if slot.connection:
             slot.connection.close()
         slot.process = slot.connection = slot.job = None
+        return code
 
 
 def _how_it_died(code: int, *, out_of_memory: bool) -> str:
