@@ -1,1 +1,34 @@
-"""Dataset layouts: one file for each, found by detection."""
+"""Dataset layouts, and which of them a folder is.
+
+Cheap to import: a status command lists datasets without libav, numpy or pyarrow.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from .lerobot import LeRobot
+from .names import is_ignored
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .base import Format
+
+__all__ = ["FORMATS", "by_name", "detect", "is_ignored"]
+
+#: Every layout, in the order in which they are tried.
+FORMATS: Final[tuple[Format, ...]] = (LeRobot(),)
+
+
+def detect(root: Path) -> Format | None:
+    """The layout of the dataset at `root`, or None when there is none."""
+    return next((layout for layout in FORMATS if layout.detect(root)), None)
+
+
+def by_name(name: str) -> Format:
+    """The layout called `name`. Raises KeyError for a name that is none."""
+    for layout in FORMATS:
+        if layout.name == name:
+            return layout
+    raise KeyError(name)

@@ -1,0 +1,177 @@
+"""LeRobot datasets v2.0 and v2.1 whose cameras are still PNG frames, as recorders and edge computers leave them.
+
+Nothing that the metadata says is taken on trust where a file can be looked at; nothing is ever shifted to make up for
+a frame that is not there. `docs/formats.md` has every layout and defect.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from ..errors import EpisodedError, InputError, from_os_error
+from . import lerobot_frames as frames
+from . import lerobot_info as meta
+from .base import Listing, Upload
+from .lerobot_load import load_episode
+from .lerobot_upload import look_at
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from ..base import Edit
+    from ..episode import Episode
+    from .lerobot_info import DatasetInfo
+
+_EPISODE_ID: Final = re.compile(r"episode_(\d{6,})")
+#: Orphans whose frames are counted again whenever they change; a dataset with more has other troubles.
+_WATCHED_ORPHANS: Final = 20
+
+#: What tells a file or folder from what it was: inode, size, mtime and ctime in ns. None: it is not there.
+Signature = tuple[int, int, int, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Meta:
+    """The metadata of a dataset, as long as its two files have these signatures."""
+
+    signatures: tuple[Signature, Signature]
+    info: DatasetInfo
+    lengths: dict[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """A listing, as long as the metadata is the same and these folders have these signatures."""
+
+    meta: _Meta
+    folders: dict[str, Signature]
+    listing: Listing
+
+
+class LeRobot:
+    """The `Format` of LeRobot v2.0 and v2.1; v3.0 is recognised and refused with its reason."""
+
+    name = "lerobot"
+
+    def __init__(self) -> None:
+        self._metas: dict[Path, _Meta] = {}
+        self._listed: dict[Path, _Listed] = {}
+        self._statistics: dict[Path, tuple[Signature, frozenset[int]]] = {}
+
+    def detect(self, root: Path) -> bool:
+        """Whether there is a `meta/info.json`."""
+        return (root / meta.INFO).is_file()
+
+    def listing(self, root: Path) -> Listing:
+        """The episodes with a line in `meta/episodes.jsonl`; orphans are those of which only frames are known."""
+        try:
+            known, listed = self._meta(root), self._listed.get(root)
+            if listed is None or listed.meta is not known or listed.folders != _signatures(listed.folders):
+                listed = self._listed[root] = _list(root, known)
+        except EpisodedError as error:
+            return Listing((), refusal=error)
+        except OSError as error:
+            return Listing((), refusal=from_os_error(error))
+        return listed.listing
+
+    def upload(self, root: Path, episode_id: str) -> Upload:
+        """What has arrived of the episode's frames, table and finished videos."""
+        try:
+            known, index = self._find(root, episode_id)
+            return look_at(root, known.info, index, known.lengths[index], self._with_statistics(root))
+        except EpisodedError as error:
+            return Upload(0, 0, 0, (error.message,))
+        except OSError as error:
+            return Upload(0, 0, 0, (from_os_error(error).message,))
+
+    def load(self, root: Path, episode_id: str, output: Path) -> Episode:
+        """One episode, checked by names and counts.
+
+        Raises InputError: `episode_unknown`, `meta_invalid`, `v3_not_yet`, `version_unsupported`, and the codes of
+        `load_episode`.
+        """
+        try:
+            known, index = self._find(root, episode_id)
+            return load_episode(root, output, known.info, index, known.lengths[index])
+        except OSError as error:
+            raise from_os_error(error) from error
+
+    def mend(self, root: Path, output: Path) -> Sequence[Edit]:
+        """What the finished episodes need again in `meta/` after a recorder or an upload wrote over it."""
+        from ..metadata.edits import dataset_edits
+
+        return dataset_edits(root, output)
+
+    def _meta(self, root: Path) -> _Meta:
+        info, episodes = root / meta.INFO, root / meta.EPISODES
+        signatures = (_signature(info), _signature(episodes))
+        known = self._metas.get(root)
+        if known is None or known.signatures != signatures:
+            self._metas.pop(root, None)
+            known = self._metas[root] = _Meta(signatures, meta.read_info(info), meta.read_lengths(episodes))
+        return known
+
+    def _with_statistics(self, root: Path) -> frozenset[int]:
+        path = root / meta.EPISODES_STATS
+        signature, known = _signature(path), self._statistics.get(root)
+        if known is None or known[0] != signature:
+            known = self._statistics[root] = (signature, meta.indices_in(path))
+        return known[1]
+
+    def _find(self, root: Path, episode_id: str) -> tuple[_Meta, int]:
+        known = self._meta(root)
+        match = _EPISODE_ID.fullmatch(episode_id)
+        if match is None or int(match[1]) not in known.lengths:
+            raise InputError(
+                "episode_unknown",
+                f"{root / meta.EPISODES} has no line for {episode_id}",
+                "upload this file again after the recording has ended, then retry",
+            )
+        return known, int(match[1])
+
+
+def _list(root: Path, known: _Meta) -> _Listed:
+    """Read the names of the episode folders; signatures are taken before, so that what comes meanwhile is noticed."""
+    images = str(root / "images")
+    signatures = _signatures([images])
+    cameras = frames.camera_folders(root)
+    signatures |= _signatures(cameras)
+    orphans: dict[int, list[str]] = {}
+    for camera in cameras:
+        for index, folder in frames.episodes_in(camera):
+            if index not in known.lengths:
+                orphans.setdefault(index, []).append(folder)
+    watched = [folder for index in sorted(orphans)[:_WATCHED_ORPHANS] for folder in orphans[index]]
+    signatures |= _signatures(watched)
+    reasons = []
+    for index, folders in sorted(orphans.items()):
+        if why := _why_orphaned(folders, table=(root / known.info.table(index)).is_file()):
+            reasons.append((meta.episode_id(index), why))
+    ids = tuple(meta.episode_id(index) for index in known.lengths)
+    return _Listed(known, signatures, Listing(ids, tuple(reasons)))
+
+
+def _why_orphaned(folders: Sequence[str], *, table: bool) -> str:
+    """In words; empty when the folders hold no frames."""
+    counts = [(os.path.basename(os.path.dirname(folder)), frames.count_frames(folder)) for folder in folders]  # noqa: PTH119, PTH120
+    found = [f"{count} frames of {camera}" for camera, count in counts if count]
+    if not found:
+        return ""
+    lacking = "no line in meta/episodes.jsonl" if table else "no table and no line in meta/episodes.jsonl"
+    return f"{', '.join(found)}, but {lacking}: still arriving, or the recording was interrupted"
+
+
+def _signatures(paths: Iterable[str]) -> dict[str, Signature]:
+    return {path: _signature(path) for path in paths}
+
+
+def _signature(path: str | Path) -> Signature:
+    try:
+        status = os.stat(path)  # noqa: PTH116 - asked for every dataset in every scan
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

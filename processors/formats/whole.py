@@ -1,0 +1,74 @@
+"""Whether a file looks whole, judged by its ends: a few bytes, not a check of its content.
+
+A soft sign that a file is still being written or copied; the stage that reads the content has the last word.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from ..media.lfs import POINTER
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_IEND: Final = bytes.fromhex("0000000049454e44ae426082")
+_PARQUET: Final = b"PAR1"
+_BOX_HEADER: Final = 8
+_LARGEST_POINTER: Final = 1024
+
+
+def png_ends(path: Path) -> bool:
+    """Whether the file ends in the closing chunk of a PNG."""
+    return _tail(path, len(_IEND)) == _IEND
+
+
+def parquet_ends(path: Path) -> bool:
+    """Whether the file ends as a parquet file does: its footer is written last."""
+    return _tail(path, len(_PARQUET)) == _PARQUET
+
+
+def mp4_ends(path: Path) -> bool:
+    """Whether the boxes of an MP4 fill the file exactly and one of them is `moov`, the index to all others."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        offset, indexed = 0, False
+        while offset < size:
+            length, kind = _box_at(file, offset, size)
+            if length < _BOX_HEADER or offset + length > size:
+                return False
+            indexed |= kind == b"moov"
+            offset += length
+    return indexed
+
+
+def is_pointer(path: Path) -> bool:
+    """Whether a Git LFS pointer lies where the file should (a clone without `git lfs pull`)."""
+    if path.stat().st_size > _LARGEST_POINTER:
+        return False
+    with path.open("rb") as file:
+        return file.read(len(POINTER)) == POINTER
+
+
+def _tail(path: Path, length: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(0, os.SEEK_END)
+        file.seek(max(0, file.tell() - length))
+        return file.read(length)
+
+
+def _box_at(file: BinaryIO, offset: int, size: int) -> tuple[int, bytes]:
+    """Length in bytes and type of the box at `offset`; length 0 when there is no header."""
+    file.seek(offset)
+    header = file.read(_BOX_HEADER)
+    if len(header) < _BOX_HEADER:
+        return 0, b""
+    length, kind = struct.unpack(">I4s", header)
+    if length == 1:  # the length follows as 64 bits
+        wide = file.read(8)
+        length = struct.unpack(">Q", wide)[0] if len(wide) == 8 else 0
+    elif length == 0:  # to the end of the file
+        length = size - offset
+    return length, kind
