@@ -1,0 +1,159 @@
+"""The metadata stage: what LeRobot would have written beside the videos, and the quality report.
+
+Light to import: numpy, libav and pyarrow are loaded when the first episode is finished.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, Final
+
+from ..base import Artifact, Edit, Needs, Unit
+from ..errors import from_os_error
+from ..formats.lerobot_info import EPISODES, INFO, parse_info, read_lengths, read_object
+from ..formats.lerobot_table import read_table
+from .edits import EPISODE_STATS_NAME, episode_edits
+from .params import MetadataParams
+from .quality import control_path, report
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pydantic import BaseModel
+
+    from ..base import StageContext
+    from ..episode import Episode
+    from .episode_stats import Stats
+
+#: The parquet file before its picture columns went. Not `.parquet`: LeRobot's recorder counts those.
+AS_RECORDED_NAME: Final = "table_as_recorded"
+
+
+class MetadataProcessor:
+    """One unit for the episode: `quality.json` and `stats.json` beside the markers, and edits to `meta/`.
+
+    With an output of its own, also the episode's parquet file and sound files, so that the output is a whole dataset.
+    """
+
+    name = "metadata"
+    version = 1
+    needs = Needs(memory=300 << 20)
+    Params: type[BaseModel] = MetadataParams
+
+    def applies(self, episode: Episode) -> bool:
+        """Every episode of a LeRobot dataset."""
+        return episode.table is not None
+
+    def units(self, episode: Episode, params: BaseModel) -> Sequence[Unit]:  # noqa: ARG002 - part of the contract
+        """One, which depends on the table; the videos are the encode stage's, before this one."""
+        assert episode.table is not None
+        return [Unit("episode", (episode.table,))]
+
+    def run(self, unit: Unit, ctx: StageContext) -> Sequence[Artifact | Edit]:  # noqa: ARG002 - there is only one
+        """Finish the metadata of one episode.
+
+        Raises `InputError` (`table_missing`, `table_unreadable`, `meta_invalid`) and `RetryableError`
+        (`meta_unsettled`, and what the machine says).
+        """
+        ctx.check_cancelled()
+        try:
+            return _Finishing(ctx).results()
+        except OSError as error:
+            raise from_os_error(error) from error
+
+
+class _Finishing:
+    """One episode with what its dataset says about it."""
+
+    def __init__(self, ctx: StageContext) -> None:
+        assert isinstance(ctx.params, MetadataParams)
+        assert ctx.episode.table is not None
+        self.ctx, self.episode, self.params, self.table = ctx, ctx.episode, ctx.params, ctx.episode.table
+        path = self.episode.root / INFO
+        self.raw = read_object(path)
+        self.info = parse_info(self.raw, path)
+        made = {artifact.target: artifact.facts for artifact in ctx.earlier.get("encode", ())}
+        self.facts = {camera.key: made[camera.video] for camera in self.episode.cameras if camera.video in made}
+
+    def results(self) -> list[Artifact | Edit]:
+        from .episode_stats import in_order, line, of_columns
+        from .table import read_columns
+
+        episode, features = self.episode, self.raw["features"]
+        columns = read_columns(self.table, features)
+        pictures: Stats = {key: facts["image_stats"] for key, facts in self.facts.items() if facts.get("image_stats")}
+        stats = in_order({**of_columns(columns, episode.fps), **pictures}, features)
+        results: list[Artifact | Edit] = [
+            self._file("quality.json", self._quality(columns)),
+            self._file(EPISODE_STATS_NAME, line(episode.index, stats)),
+            *self._tables(),
+        ]
+        if not episode.in_place:
+            results += self._sounds()
+        return [*results, *episode_edits(episode.root, episode.output, episode.index, stats)]
+
+    def _quality(self, columns: Mapping[str, Any]) -> bytes:
+        from ..formats import by_name
+        from .clock import judge
+
+        episode, stamps = self.episode, columns.get("timestamp")
+        timestamps = judge(stamps.reshape(-1), episode.fps) if stamps is not None and stamps.size else None
+        orphans = dict(by_name("lerobot").listing(episode.root).orphans)
+        findings = tuple(_disagreements(self.raw, read_lengths(episode.root / EPISODES)))
+        return report(episode, self.facts, timestamps, orphans, findings).to_json()
+
+    def _file(self, name: str, content: bytes) -> Artifact:
+        path = self.ctx.scratch / name
+        path.write_bytes(content)
+        return Artifact(path, control_path(self.episode.id, name))
+
+    def _tables(self) -> list[Artifact | Edit]:
+        """The parquet file: copied to an output of its own, and rid of columns that point to no picture any more.
+
+        In place it is an edit, because the file must be there at every moment; what was recorded is kept first.
+        """
+        from .table import without_columns
+
+        episode, target = self.episode, PurePosixPath(self.table.relative_to(self.episode.root))
+        drop = self._dangling()
+        if not episode.in_place:
+            copy = self.ctx.scratch / "table"
+            content = without_columns(self.table.read_bytes(), drop) if drop else None
+            copy.write_bytes(content) if content else shutil.copyfile(self.table, copy)
+            return [Artifact(copy, target)]
+        kept = control_path(episode.id, AS_RECORDED_NAME)
+        if drop:
+            copy = self.ctx.scratch / AS_RECORDED_NAME
+            shutil.copyfile(self.table, copy)
+            return [Artifact(copy, kept), Edit(target, lambda now: now and without_columns(now, drop))]
+        return [Artifact(episode.output / kept, kept)] if (episode.output / kept).is_file() else []
+
+    def _dangling(self) -> frozenset[str]:
+        """Cameras with a video and a column of mere paths."""
+        if not self.params.drop_picture_columns:
+            return frozenset()
+        return read_table(self.table, self.facts).dangling
+
+    def _sounds(self) -> list[Artifact]:
+        """The sound files of the episode (DoRobot), copied."""
+        sounds: list[Artifact] = []
+        for key, feature in self.raw["features"].items():
+            name = self.info.audio(key, self.episode.index) if feature.get("dtype") == "audio" else None
+            if name is not None and (path := self.episode.root / name).is_file():
+                copy = self.ctx.scratch / f"sound{len(sounds)}"
+                shutil.copyfile(path, copy)
+                sounds.append(Artifact(copy, name))
+        return sounds
+
+
+def _disagreements(raw: Mapping[str, Any], lengths: Mapping[int, int]) -> list[str]:
+    """Where the dataset's totals differ from its list of episodes: LeRobot may refuse it, this episode is fine."""
+    found = []
+    for key, counted in (("total_episodes", len(lengths)), ("total_frames", sum(lengths.values()))):
+        if raw.get(key) != counted:
+            found.append(f"meta/info.json says {key} {raw.get(key)}, meta/episodes.jsonl comes to {counted}")
+    gap = next((index for index in range(len(lengths)) if index not in lengths), None)
+    if gap is not None:
+        found.append(f"meta/episodes.jsonl has no episode {gap}: LeRobot wants the indices without a gap")
+    return found
