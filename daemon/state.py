@@ -72,7 +72,7 @@ def read_names(names: Iterable[str]) -> Markers:
             number, kind = int(match[1]), match[2]
             if kind == "claim":
                 generation = max(generation, number)
-            else:
+            elif outcomes.get(number) != "failed":  # the graver word stands, in whatever order they are listed
                 outcomes[number] = kind
         elif match := _STAGE_DONE.fullmatch(name):
             stages.add(match[1])

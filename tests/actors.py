@@ -58,8 +58,8 @@ def leave(*controls: str) -> None:
 def race(root: str, episodes: str, tries: str, seed: str, ending: str) -> None:
     """Claim whatever can be claimed, in an order of its own.
 
-    `ending`: what becomes of a claim that was won. "keep": held to the end. "any": kept, closed, given back, or the
-    process kills itself. Every winner also takes an exclusive kernel lock on the episode: who does not get it has
+    `ending`: what becomes of a claim that was won. "keep": held to the end. "any": closed, given back, or the process
+    kills itself. Every winner also takes an exclusive kernel lock on the episode: who does not get it has
     found another owner alive, which must never be.
     """
     chance = random.Random(int(seed))
@@ -83,14 +83,13 @@ def race(root: str, episodes: str, tries: str, seed: str, ending: str) -> None:
         say("won", number, claim.generation)
         if ending == "keep":
             continue
-        fate = chance.choice(["keep", "close", "close", "release", "release", "die"])
+        fate = chance.choice(["close", "release"] * 8 + ["die"])
         if fate == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         if fate == "release":
             claim.end("released", {})
-        if fate != "keep":
-            os.close(inside)
-            claim.close()
+        os.close(inside)
+        claim.close()
     say("end")
     with contextlib.suppress(KeyboardInterrupt):
         signal.pause()

@@ -95,10 +95,10 @@ def actor() -> Iterator[Callable[..., Actor]]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A filesystem of its own, 4 MiB small: what a full disk does is not simulated."""
+    """A filesystem of its own, 4 MiB and 500 files small: what a full disk does is not simulated."""
     place = tmp_path / "small"
     place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m,nr_inodes=500", "tmpfs", str(place)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("needs to mount a tmpfs, which is not allowed here")
     yield place
