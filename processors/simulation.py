@@ -90,6 +90,10 @@ class Recorder:
         path = self.root / _IMAGE.format(image_key=key, episode_index=index, frame_index=frame)
         if frame == 0:
             path.parent.mkdir(parents=True, exist_ok=True)
+        self.write_frame(path, picture)
+
+    def write_frame(self, path: Path, picture: NDArray[np.uint8]) -> None:
+        """Bring one frame to disk, now; a recorder with threads for that leaves it to them."""
         write_png(path, picture)
 
     def _counters(self, index: int, frames: int) -> dict[str, NDArray[Any]]:
