@@ -58,7 +58,7 @@ def leave(*controls: str) -> None:
 def race(root: str, episodes: str, tries: str, seed: str, ending: str) -> None:
     """Claim whatever can be claimed, in an order of its own.
 
-    `ending`: what becomes of a claim that was won. "keep": held to the end. "any": closed, given back, or the process
+    `ending`: what becomes of a claim that was won. "keep": held to the end. "any": closed, given back, or (odd seeds) the process
     kills itself. Every winner also takes an exclusive kernel lock on the episode: who does not get it has
     found another owner alive, which must never be.
     """
@@ -83,12 +83,12 @@ def race(root: str, episodes: str, tries: str, seed: str, ending: str) -> None:
         say("won", number, claim.generation)
         if ending == "keep":
             continue
-        fate = chance.choice(["close", "release"] * 8 + ["die"])
+        fate = chance.choice(["close", "release"] * 8 + ["die"] * (int(seed) % 2))
         if fate == "die":
             os.kill(os.getpid(), signal.SIGKILL)
+        os.close(inside)
         if fate == "release":
             claim.end("released", {})
-        os.close(inside)
         claim.close()
     say("end")
     with contextlib.suppress(KeyboardInterrupt):
