@@ -183,19 +183,17 @@ class Chain:
         record = checkpoint.read(checkpoint.stage_path(self.control, stage))
         if record is None or not self._fresh(record, processor, stage, digest):
             self._supersede_after(stage)
-            record = self._run_units(stage, processor, episode, units, digest)
+            record = self._run_units(stage, processor, episode, units)
         self._artifacts[stage] = [_as_artifact(output, self.work.output) for output in record.outputs]
 
-    def _run_units(
-        self, stage: str, processor: Processor, episode: Episode, units: Sequence[Unit], digest: str | None
-    ) -> Record:
+    def _run_units(self, stage: str, processor: Processor, episode: Episode, units: Sequence[Unit]) -> Record:
         records = [self._run_unit(stage, processor, episode, unit) for unit in units]
         record = Record(
             gen=self.claim.generation,
             processor=stage,
             version=processor.version,
             params=checkpoint.params_digest(self.work.pipeline.params[stage]),
-            inputs=digest or "",
+            inputs=_combined(unit.inputs for unit in records) or "",
             outputs=tuple(output for unit in records for output in unit.outputs),
             edits=tuple(edit for unit in records for edit in unit.edits),
             seconds=sum(unit.seconds for unit in records),
@@ -224,6 +222,8 @@ class Chain:
             )
         outputs = tuple(self._publish(stage, result) for result in results if isinstance(result, Artifact))
         edits = tuple(self._edit(result) for result in results if isinstance(result, Edit))
+        if any(self.work.output / edit in unit.inputs for edit in edits):
+            digest = checkpoint.inputs_digest(unit.inputs)  # our own edit must not make it look stale
         record = Record(
             gen=self.claim.generation,
             processor=stage,

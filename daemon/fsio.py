@@ -234,6 +234,7 @@ def check_links(directory: Path) -> None:
     """
     temp, name = directory / _temp_name(), directory / _temp_name()
     try:
+        sweep_temps(directory)
         temp.write_bytes(b"")
         _link(temp, name)
     except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -48,13 +49,14 @@ def apply_edit(output: Path, edit: Edit) -> bool:
     """Bring one dataset-level file up to date under the dataset lock; True when its content changed."""
     path = output / edit.target
     with fsio.locked(output / CONTROL / "lock"):
+        with suppress(FileNotFoundError):
+            fsio.sweep_temps(path.parent)
         for _ in range(EDIT_TRIES):
             current = fsio.read_or_none(path)
             new = edit.derive(current)
             if new is None or new == current:
                 return False
             fsio.make_dirs(path.parent, below=output)
-            fsio.sweep_temps(path.parent)
             if fsio.replace(path, new, expected=current):
                 return True
     raise RetryableError(
