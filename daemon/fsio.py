@@ -91,10 +91,10 @@ def replace(path: Path, data: bytes, expected: bytes | None) -> bool:
     our lock, and what it wrote meanwhile must not be lost. The mode is kept. The caller holds the dataset lock.
     """
     temp = path.parent / _temp_name()
-    fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         with suppress(FileNotFoundError):
-            os.fchmod(fd, path.stat().st_mode & 0o7777)
+            os.fchmod(fd, _mode_for(path.stat()))
         _write_all(fd, data)
         os.fsync(fd)
         crashpoint("replace:written")
@@ -253,13 +253,26 @@ def check_links(directory: Path) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file at `path` (waits for it). The kernel frees it when the process dies."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    """Hold the lock file at `path` (waits for it). The kernel frees it when the process dies.
+
+    Service and collectors share it: who comes first must not lock the others of the group out for good.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield
     finally:
         os.close(fd)
+
+
+def _mode_for(replaced: os.stat_result) -> int:
+    """The permissions of a shared file that we replace, and so become the owner of.
+
+    Who owned it is from now on one of the group: a recorder that could no longer write its own info.json would lose
+    the session. Without setgid, which `chmod -R g+s` leaves on files and a hardened service may not set.
+    """
+    mode = replaced.st_mode & 0o777
+    return mode if replaced.st_uid == os.geteuid() else mode | (mode & 0o700) >> 3
 
 
 def _write_all(fd: int, data: bytes) -> None:
