@@ -67,7 +67,10 @@ def from_os_error(error: OSError) -> EpisodedError:
             )
         case errno.EROFS:
             return EpisodedError(
-                "read_only", what, "remount it writable, or set `output` for this drop folder, then retry"
+                "read_only",
+                what,
+                "under systemd list the folder in ReadWritePaths (docs/install.md); else remount it writable, or set "
+                "`output` for this drop folder; then retry",
             )
         case errno.ENOENT | errno.ENOTDIR:
             return RetryableError("file_vanished", what, "a file went away while the episode was being processed")
