@@ -1,0 +1,1 @@
+"""`episoded bench`: what recording costs while episodes are encoded, measured and compared."""
