@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -75,8 +74,9 @@ def tidy(control: ControlDir, root: Path, output: Path) -> bool:
     for scratch in control.scratches():
         fsio.remove_tree(scratch)
     fsio.sweep_temps(control.path)
-    with suppress(FileExistsError):  # two that tidy the same episode do the same
-        fsio.publish(control.path / "cleaned", to_json({"schema": SCHEMA, "removed": removed, "at": time.time()}))
+    # By rename, not by link: nobody looks here again, so a kill must not leave a temporary name beside it.
+    record = {"schema": SCHEMA, "removed": removed, "at": time.time()}
+    fsio.replace(control.path / "cleaned", to_json(record), expected=None)
     return True
 
 

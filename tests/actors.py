@@ -7,16 +7,25 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib
 import os
 import random
+import shutil
 import signal
 import sys
+import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from episoded.daemon import fsio
+import recordings
+from episoded.daemon import chain, crashpoints, finish, fsio, logs
 from episoded.daemon.claim import take
 from episoded.daemon.control import ControlDir
 from episoded.daemon.errors import NotAvailableError
+from recordings import EPISODE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def say(*words: object) -> None:
@@ -58,9 +67,9 @@ def leave(*controls: str) -> None:
 def race(root: str, episodes: str, tries: str, seed: str, ending: str) -> None:
     """Claim whatever can be claimed, in an order of its own.
 
-    `ending`: what becomes of a claim that was won. "keep": held to the end. "any": closed, given back, or (odd seeds) the process
-    kills itself. Every winner also takes an exclusive kernel lock on the episode: who does not get it has
-    found another owner alive, which must never be.
+    `ending`: what becomes of a claim that was won. "keep": held to the end. "any": closed, given back, or, with an odd
+    seed, the process kills itself. Every winner also takes an exclusive kernel lock on the episode: who does not get
+    it has found another owner alive, which must never be.
     """
     chance = random.Random(int(seed))
     order = [number % int(episodes) for number in range(int(tries))]
@@ -95,5 +104,75 @@ def race(root: str, episodes: str, tries: str, seed: str, ending: str) -> None:
         signal.pause()
 
 
+def work(root: str, episode: str = EPISODE) -> None:
+    """Claim one episode and run its chain."""
+    logs.configure("error")
+    say(chain.work_on(recordings.work(Path(root), episode)))
+
+
+def crash(source: str, folder: str, first: str, step: str) -> None:
+    """Kill the work on a fresh copy of `source` at its n-th crash point, n = first, first + step, ...; then resume.
+
+    Says for each n the point and what was wrong, until an n that is never reached. A process is forked for each try:
+    everything is imported once, and nothing runs in this one.
+    """
+    logs.configure("critical")
+    _import_what_is_used(recordings.copy(Path(source), Path(folder) / f"import{first}"))
+    original = recordings.Originals.of(Path(source))
+    for number in range(int(first), 1 << 20, int(step)):
+        root = recordings.copy(Path(source), Path(folder) / str(number))
+        if not _killed_at(number, root):
+            break
+        wrong = recordings.broken_laws(root)
+        if number % 3 == 0 and _killed_at(number // 2 + 1, root):  # and now and then once more while it resumes
+            wrong += recordings.broken_laws(root)
+        if _in_child(lambda root=root: _finish(root)):
+            wrong.append("the resumed work failed")
+        wrong += recordings.broken_laws(root) + recordings.leftovers(root) + original.missing_from(root)
+        say(number, "; ".join(wrong) or "ok")
+        shutil.rmtree(root)
+
+
+def _import_what_is_used(root: Path) -> None:
+    """Import here, without running anything, what a run imports on the way: each fork would do it again."""
+    listing = root.with_suffix(".modules")
+    _in_child(lambda: (_finish(root), listing.write_text("\n".join(sys.modules))))
+    for name in listing.read_text().split():
+        if name.partition(".")[0] in ("episoded", "av", "pyarrow"):
+            importlib.import_module(name)
+    shutil.rmtree(root)
+
+
+def _finish(root: Path) -> None:
+    """What the service does with an episode that it finds: work on it, or tidy up after a finisher that died."""
+    work = recordings.work(root)
+    if work.control.markers().ready:
+        assert finish.tidy(work.control, root, root)
+    else:
+        assert chain.work_on(work) == "ready"
+
+
+def _killed_at(number: int, root: Path) -> bool:
+    def die() -> None:
+        crashpoints.crashpoint.at = str(number)
+        _finish(root)
+
+    return _in_child(die) == -signal.SIGKILL
+
+
+def _in_child(task: Callable[[], object]) -> int:
+    """How a forked child ended that did the task."""
+    if (pid := os.fork()) == 0:
+        try:
+            task()
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+ROLES = {role.__name__: role for role in (publish, replace, hold, leave, race, work, crash)}
+
 if __name__ == "__main__":
-    {role.__name__: role for role in (publish, replace, hold, leave, race)}[sys.argv[1]](*sys.argv[2:])
+    ROLES[sys.argv[1]](*sys.argv[2:])

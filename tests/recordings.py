@@ -1,0 +1,179 @@
+"""Tiny real recordings, and what must hold of them before, while and after they are processed."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import av
+import numpy as np
+from PIL import Image
+
+from episoded.daemon import checkpoint, config
+from episoded.daemon.chain import Work
+from episoded.daemon.control import CONTROL, ControlDir
+from episoded.processors import formats, simulation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from episoded.daemon.config import Pipeline
+
+EPISODE = "episode_000000"
+STAGES = ("encode", "metadata")
+VIDEO = re.compile(r"videos/chunk-\d{3}/([^/]+)/(episode_\d{6})\.mp4")
+
+
+def tiny(root: Path, episodes: int = 1, frames: int = 6, version: simulation.Version = "v2.1", seed: int = 0) -> Path:
+    """A dataset of two cameras, 64 x 48, as its recorder left it: processed in 50 ms."""
+    simulation.record(root, episodes, frames, size=(48, 64), version=version, seed=seed)
+    return root
+
+
+def pipeline(**settings: Any) -> Pipeline:
+    """The default pipeline with these settings."""
+    return config.Config.model_validate({"pipelines": {"default": settings}}).pipelines["default"]
+
+
+def work(root: Path, episode: str = EPISODE, output: Path | None = None, **settings: Any) -> Work:
+    """The work on one episode, in place unless there is an `output`."""
+    return Work(root, output or root, episode, "lerobot", pipeline(**settings))
+
+
+def claimed(root: Path, generation: int = 1, episode: str = EPISODE) -> bool:
+    return ControlDir.of(root, episode).claim(generation).exists()
+
+
+@dataclass(frozen=True)
+class Originals:
+    """The frames of a recording as they were before anybody touched them: (episode, camera) -> (N, H, W, 3) uint8."""
+
+    frames: dict[tuple[str, str], NDArray[np.uint8]]
+
+    @classmethod
+    def of(cls, root: Path) -> Originals:
+        folders = sorted({path.parent for path in root.glob("images/*/episode_*/*.png")})
+        return cls({(folder.name, folder.parent.name): _read_frames(folder) for folder in folders})
+
+    def missing_from(self, root: Path) -> list[str]:
+        """Frames that are in no video below `root`, in words; empty = every frame is accounted for.
+
+        A frame counts only where it belongs, and only when it resembles its original more than any other frame of the
+        episode: a shifted or repeated frame is a lost one.
+        """
+        found = []
+        for (episode, camera), originals in self.frames.items():
+            video = next(root.glob(f"videos/*/{camera}/{episode}.mp4"), None)
+            if video is None:
+                found.append(f"{episode} {camera}: no video")
+                continue
+            decoded = decode(video)
+            if len(decoded) != len(originals):
+                found.append(f"{episode} {camera}: {len(decoded)} frames of {len(originals)}")
+                continue
+            found += [f"{episode} {camera}: frame {k}: {why}" for k, why in _wrong_frames(decoded, originals)]
+        return found
+
+
+def decode(video: Path) -> NDArray[np.uint8]:
+    """All frames of a video as (N, H, W, 3) uint8."""
+    with av.open(str(video)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+def _read_frames(folder: Path) -> NDArray[np.uint8]:
+    return np.stack([np.asarray(Image.open(path).convert("RGB")) for path in sorted(folder.glob("*.png"))])
+
+
+def _wrong_frames(decoded: NDArray[np.uint8], originals: NDArray[np.uint8]) -> Iterator[tuple[int, str]]:
+    for k, frame in enumerate(decoded):
+        near = originals[max(0, k - 8) : k + 9].astype(np.int16)
+        errors = ((near - frame) ** 2).mean(axis=(1, 2, 3), dtype=np.float64)
+        own = errors[min(k, 8)]
+        quality = 10 * np.log10(255**2 / max(own, 1e-9))
+        if quality < 24:
+            yield k, f"{quality:.1f} dB"
+        elif own > errors.min():
+            yield k, "it shows another frame"
+
+
+def broken_laws(root: Path, output: Path | None = None) -> list[str]:
+    """What must hold at every instant, also right after a SIGKILL; in words, empty = all of it."""
+    found: list[str] = []
+    output = output or root
+    for path in (*root.rglob("*.json"), *output.rglob("*.json"), *output.glob(f"{CONTROL}/**/*.done")):
+        try:
+            json.loads(path.read_bytes())
+        except ValueError:
+            found.append(f"torn: {path}")
+    for path in output.glob(f"{CONTROL}/**/*.done"):
+        record = checkpoint.read(path)
+        assert record is not None
+        found += [f"{path.name}: {damage}" for damage in checkpoint.damage(record, output)]
+    for control in map(ControlDir, output.glob(f"{CONTROL}/episode_*")):
+        found += _broken_laws_of(control, root, output)
+    strays = [path for path in output.rglob("*") if path.suffix in (".mp4", ".parquet") and CONTROL in path.parts]
+    return found + [f"counted by LeRobot's recorder: {path}" for path in strays]
+
+
+def _broken_laws_of(control: ControlDir, root: Path, output: Path) -> Iterator[str]:
+    markers, name = control.markers(), control.path.name
+    claims = [number for number in range(1, markers.generation + 1) if control.claim(number).exists()]
+    if claims != list(range(1, markers.generation + 1)):
+        yield f"{name}: generations {claims}"
+    if not markers.ready:
+        rows = next(
+            json.loads(line)["length"] for line in _lines(root) if json.loads(line)["episode_index"] == _index(name)
+        )
+        frames = [folder for folder in root.glob(f"images/*/{name}") if len(list(folder.glob("*.png"))) < rows]
+        yield from (f"{name}: a frame went before ready: {folder}" for folder in frames)
+    elif not set(STAGES) <= markers.stages_done:
+        yield f"{name}: ready after {sorted(markers.stages_done)} only"
+
+
+def _lines(root: Path) -> list[str]:
+    return (root / "meta" / "episodes.jsonl").read_text().splitlines()
+
+
+def _index(episode: str) -> int:
+    return int(episode.removeprefix("episode_"))
+
+
+def leftovers(root: Path) -> list[str]:
+    """What a dataset whose episodes are all finished has no reason to hold."""
+    found = [f"not ready: {path.name}" for path in root.glob(f"{CONTROL}/episode_*") if not (path / "ready").exists()]
+    found += [f"not tidy: {path.name}" for path in root.glob(f"{CONTROL}/episode_*") if not (path / "cleaned").exists()]
+    for path in root.rglob("*"):
+        if path.name.startswith(".t-") or (CONTROL in path.parts and re.fullmatch(r"g\d{6}|aside", path.name)):
+            found.append(f"left over: {path.relative_to(root)}")
+    if (root / "images").exists():
+        found.append("images/ is still there")
+    return found + unsettled(root)
+
+
+def unsettled(root: Path) -> list[str]:
+    """Shared files that are not what probing the published files gives."""
+    edits = formats.by_name("lerobot").mend(root, root)
+    assert edits, "there is always info.json"
+    return [
+        f"would change: {edit.target}"
+        for edit in edits
+        if edit.derive((root / edit.target).read_bytes()) not in (None, (root / edit.target).read_bytes())
+    ]
+
+
+def snapshot(root: Path) -> dict[str, tuple[int, int, int]]:
+    """Every name below `root` with inode, size and ctime: equal snapshots mean that nothing was written."""
+    names = {str(path.relative_to(root)): path.lstat() for path in root.rglob("*")}
+    return {name: (status.st_ino, status.st_size, status.st_ctime_ns) for name, status in names.items()}
+
+
+def copy(source: Path, target: Path) -> Path:
+    shutil.copytree(source, target, symlinks=True)
+    return target
