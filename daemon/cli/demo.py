@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..status import Snapshot
     from .demo_view import Display
 
-NAME = "fetch-the-ball"
+NAME = "fetch-ball"
 CAMERAS = ("top", "wrist")
 SIZE = (480, 640)
 FPS = 30
@@ -131,8 +131,8 @@ def _raise_failure(snapshot: "Snapshot") -> None:
         for dataset in drop.datasets:
             for failure in dataset.failures:
                 raise EpisodedError(failure.code, f"{failure.episode}: {failure.message}", failure.hint)
-            if dataset.refusal:
-                raise EpisodedError(dataset.refusal["code"], dataset.refusal["message"], dataset.refusal["hint"])
+            if dataset.refusal and not dataset.refusal.passing:
+                raise EpisodedError(dataset.refusal.code, dataset.refusal.message, dataset.refusal.hint)
 
 
 def _stop(service: PrivateService, display: "Display") -> None:

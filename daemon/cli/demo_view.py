@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.live import Live
 from rich.padding import Padding
+from rich.table import Column, Table
 from rich.text import Text
 from rich.tree import Tree
 
@@ -56,7 +57,7 @@ class Display:
     def recorded(self, root: Path, episodes: int, frames: int) -> None:
         """The recording is on disk."""
         files = list(root.rglob("*.png"))
-        what = f"{plural(episodes, 'episode')} of {frames} frames, robot state and 2 cameras of 640x480"
+        what = f"{plural(episodes, 'episode')} of {frames} frames, 2 cameras and robot state"
         self._line("record", f"{what}: {len(files)} PNGs, {size(sum(file.stat().st_size for file in files))}")
 
     def started(self, service: PrivateService) -> None:
@@ -68,7 +69,7 @@ class Display:
         """All is in the drop folder."""
         drop = dataset.parent.name
         hidden = f"{drop}/.{dataset.name}.upload"
-        self._line("upload", f"{hidden} -> {drop}/{dataset.name}, then the marker {CONTROL}/pending")
+        self._line("upload", f"{hidden} -> {drop}/{dataset.name}, then {CONTROL}/pending")
 
     @contextmanager
     def live(self) -> Iterator[Show]:
@@ -77,17 +78,17 @@ class Display:
         if self._fancy:
             self._line("process", "what `episoded status --watch` shows meanwhile:", timed=False)
             with Live(console=self._console, auto_refresh=False) as live:
-                yield lambda snapshot, _: live.update(Padding(table(snapshot), (0, 0, 0, _LABEL + 2)), refresh=True)
+                yield lambda snapshot, _: live.update(Padding(table(snapshot), (1, 0)), refresh=True)
         else:
             yield _Changes(self._line)
         self._spent = time.monotonic() - started
-        self._line("ready", "every episode is encoded, verified and finished; its PNGs are gone")
+        self._line("ready", "all is encoded, verified and finished; the PNGs are gone")
 
     def verified(self, facts: Facts) -> None:
         """The frames are all there."""
         self._spent = 0.0
-        what = f"{facts.frames} frames recorded, {facts.frames} decoded from {plural(facts.videos, 'video')}"
-        self._line("verify", f"{what}; worst PSNR against its PNG {facts.worst_psnr_db:.1f} dB", style="green")
+        what = f"{facts.frames} frames recorded, {facts.frames} in the videos"
+        self._line("verify", f"{what}; PSNR at least {facts.worst_psnr_db:.1f} dB", style="green")
 
     def stopped(self) -> None:
         """The daemon is gone, in good order."""
@@ -114,8 +115,10 @@ class Display:
                     out.print(Text(f"      {remark}", "dim"), soft_wrap=True)
 
     def _line(self, label: str, words: str, *, timed: bool = True, style: str = "") -> None:
-        after = f"  ({self._spent:.1f} s)" if timed and self._spent >= 0.1 else ""
-        self._console.print(Text.assemble((f"{label:>{_LABEL}}  ", "bold"), (words, style), (after, "dim")))
+        after = f" ({self._spent:.1f} s)" if timed and self._spent >= 0.1 else ""
+        grid = Table.grid(Column(width=_LABEL, justify="right"), Column(overflow="fold"), padding=(0, 2, 0, 0))
+        grid.add_row(Text(label, "bold"), Text.assemble((words, style), (after, "dim")))
+        self._console.print(grid)
 
 
 class _Changes:
