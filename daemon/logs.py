@@ -12,7 +12,9 @@ def configure(level: str = "info", *, json: bool | None = None) -> None:
     """Set up logging for this process. `json`: None = JSON unless stderr is a terminal."""
     as_json = not sys.stderr.isatty() if json is None else json
     renderer: structlog.typing.Processor
-    renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+    # Not rich's tracebacks: with every local variable in them, one took 4 s to format.
+    for_people = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    renderer = structlog.processors.JSONRenderer() if as_json else for_people
     exceptions = [structlog.processors.format_exc_info] if as_json else []
     structlog.configure(
         processors=[

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 
 TESTS = Path(__file__).parent
 sys.path.insert(0, str(TESTS))  # import-mode importlib: test modules share `recordings` and `actors`
@@ -17,6 +18,14 @@ sys.path.insert(0, str(TESTS))  # import-mode importlib: test modules share `rec
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
+
+
+structlog.configure(
+    processors=[
+        structlog.processors.add_log_level,
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 
 def eventually(condition: Callable[[], Any], *, within: float = 30.0, what: str = "") -> Any:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from episoded.daemon import checkpoint, config
 from episoded.daemon.chain import Work
+from episoded.daemon.claim import take
 from episoded.daemon.control import CONTROL, ControlDir
 from episoded.processors import formats, simulation
 
@@ -46,8 +47,11 @@ def work(root: Path, episode: str = EPISODE, output: Path | None = None, **setti
     return Work(root, output or root, episode, "lerobot", pipeline(**settings))
 
 
-def claimed(root: Path, generation: int = 1, episode: str = EPISODE) -> bool:
-    return ControlDir.of(root, episode).claim(generation).exists()
+def claim_dead(root: Path, episode: str = EPISODE) -> ControlDir:
+    """The control directory of an episode whose owner died without a word."""
+    control = ControlDir.of(root, episode)
+    take(control).close()
+    return control
 
 
 @dataclass(frozen=True)
