@@ -116,6 +116,9 @@ class Display:
 
     def _line(self, label: str, words: str, *, timed: bool = True, style: str = "") -> None:
         after = f" ({self._spent:.1f} s)" if timed and self._spent >= 0.1 else ""
+        if not self._fancy:
+            self._console.print(Text(f"{label:>{_LABEL}}  {words}{after}"), soft_wrap=True)
+            return
         grid = Table.grid(Column(width=_LABEL, justify="right"), Column(overflow="fold"), padding=(0, 2, 0, 0))
         grid.add_row(Text(label, "bold"), Text.assemble((words, style), (after, "dim")))
         self._console.print(grid)
@@ -189,9 +192,7 @@ def _next_steps(dataset: Path, running: PrivateService | None) -> Iterator[tuple
 def _while_it_runs(command: str, dataset: Path, running: PrivateService) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     config, drop = shlex.quote(str(running.config)), running.drop
     more = shlex.quote(str(drop / "more"))
-    simulate = (
-        "import sys, pathlib; from episoded.processors.simulation import record; record(pathlib.Path(sys.argv[1]))"
-    )
+    simulate = "import pathlib, sys, episoded.processors.simulation as s; s.record(pathlib.Path(sys.argv[1]))"
     yield (
         f"The daemon goes on (pid {running.pid}, log {running.log}):",
         [
