@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import os
 import tomllib
@@ -12,11 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from .attempts import AttemptPolicy
-from .errors import ConfigError
+from .errors import ConfigError, UsageError
+from .mistakes import Mistake, MistakesError, below, in_words, mistakes_in
 from .stages import STAGES, params_model
 
 if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
+    from collections.abc import Collection, Iterator, Mapping
+
 
 ENVIRONMENT = "EPISODED_CONFIG"
 SYSTEM_CONFIG = Path("/etc/episoded/config.toml")
@@ -34,6 +35,12 @@ def _parse_size(value: object) -> object:
         return int(float(number) * _UNITS[unit])
     except (ValueError, KeyError):
         raise ValueError('expected a size such as "20 GB" or "512 MiB"') from None
+
+
+def _auto_or_count(value: object) -> object:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise ValueError('expected "auto" or a whole number from 1 on')
 
 
 def _absolute(path: Path) -> Path:
@@ -68,7 +75,7 @@ class WorkersConfig(_Model):
     killed. `recycle_after`: episodes after which a worker is replaced by a fresh one.
     """
 
-    cpu: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    cpu: Annotated[Literal["auto"] | int, BeforeValidator(_auto_or_count)] = "auto"
     stall_s: Seconds = 600.0
     recycle_after: Annotated[int, Field(ge=1)] = 200
     attempts: Annotated[int, Field(ge=1)] = 3
@@ -120,21 +127,25 @@ class Pipeline(_Model):
 
     @model_validator(mode="before")
     @classmethod
-    def _collect_params(cls, value: dict[str, Any]) -> dict[str, Any]:
+    def _collect_params(cls, value: Any) -> Any:
         """The tables named after stages become their parameter models."""
+        if not isinstance(value, dict):
+            return value
         plain = {key: item for key, item in value.items() if key not in STAGES}
         stages = plain.get("stages", ("encode", "metadata"))
-        if not isinstance(stages, (list, tuple)) or not stages:
-            raise ValueError("stages: expected a list of stage names, in order")
+        if mistakes := list(_stage_list_mistakes(stages)):
+            raise MistakesError(mistakes)
+        idle = [stage for stage in STAGES if stage in value and stage not in stages]
+        mistakes = [(stage, "settings for a stage that is not in this pipeline's stages") for stage in idle]
+        params = {}
         for stage in stages:
-            if stage not in STAGES:
-                raise ValueError(f"stages: there is no stage {stage!r}; there are {', '.join(STAGES)}")
-        if len(set(stages)) != len(stages):
-            raise ValueError("stages: each stage at most once")
-        for stage in STAGES:
-            if stage in value and stage not in stages:
-                raise ValueError(f"{stage}: settings for a stage that is not in this pipeline's stages")
-        return plain | {"params": {stage: _stage_params(stage, value.get(stage, {})) for stage in stages}}
+            try:
+                params[stage] = params_model(stage).model_validate(value.get(stage, {}))
+            except ValidationError as error:
+                mistakes += below(stage, mistakes_in(error, _known_keys()))
+        if mistakes:
+            raise MistakesError(mistakes)
+        return plain | {"params": params}
 
 
 class Config(_Model):
@@ -150,36 +161,47 @@ class Config(_Model):
     @model_validator(mode="before")
     @classmethod
     def _name_pipelines(cls, value: dict[str, Any]) -> dict[str, Any]:
-        tables = {"default": {}, **value.get("pipelines", {})}
-        for name, table in tables.items():
-            if not isinstance(table, dict):
-                raise ValueError(f"pipelines.{name}: expected a table [pipelines.{name}]")
-        return value | {"pipelines": {name: {**table, "name": name} for name, table in tables.items()}}
+        given = value.get("pipelines", {})
+        if not isinstance(given, dict):
+            return value
+        tables = {"default": {}, **given}
+        named = {name: {**table, "name": name} if isinstance(table, dict) else table for name, table in tables.items()}
+        return value | {"pipelines": named}
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
-        for number, drop in enumerate(self.drops, 1):
-            if drop.pipeline not in self.pipelines:
-                known = ", ".join(self.pipelines)
-                raise ValueError(f"drop {number} ({drop.path}): no pipeline {drop.pipeline!r}; there are {known}")
-        _refuse_nesting([path for drop in self.drops for path in (drop.path, drop.output) if path])
+        names = {number: drop.pipeline for number, drop in enumerate(self.drops, 1)}
+        roots = [path for drop in self.drops for path in (drop.path, drop.output) if path]
+        if mistakes := [*_unknown_pipelines(names, self.pipelines), *_nested(roots)]:
+            raise MistakesError(mistakes)
         return self
 
 
-def _stage_params(stage: str, table: object) -> BaseModel:
-    try:
-        return params_model(stage).model_validate(table)
-    except ValidationError as error:
-        raise ValueError("; ".join(f"{stage}.{_describe(item)}" for item in error.errors())) from None
+def _stage_list_mistakes(stages: object) -> Iterator[Mistake]:
+    if not isinstance(stages, (list, tuple)) or not stages:
+        yield "stages", "expected a list of stage names, in order"
+        return
+    for stage in stages:
+        if stage not in STAGES:
+            yield "stages", f"there is no stage {stage!r}; there are {', '.join(STAGES)}"
+    if len(set(map(str, stages))) != len(stages):
+        yield "stages", "each stage at most once"
 
 
-def _refuse_nesting(roots: list[Path]) -> None:
+def _unknown_pipelines(names: Mapping[int, str], pipelines: Collection[str]) -> Iterator[Mistake]:
+    for number, name in names.items():
+        if name not in pipelines:
+            yield f"drop.{number}.pipeline", f"there is no pipeline {name!r}; there are {', '.join(pipelines)}"
+
+
+def _nested(roots: list[Path]) -> Iterator[Mistake]:
     """Two roots, one inside the other, would find (and finish) the same episodes twice."""
     resolved = sorted(((root.resolve(), root) for root in roots), key=lambda pair: pair[0].parts)
     for (outer, outer_name), (inner, inner_name) in itertools.pairwise(resolved):
         if outer == inner or outer in inner.parents:
-            raise ValueError(
-                f"{inner_name} lies inside {outer_name}: drop and output folders must not be nested or named twice"
+            yield (
+                "drop",
+                f"{inner_name} lies inside {outer_name}: drop and output folders stand apart, each once",
             )
 
 
@@ -206,23 +228,39 @@ def load(path: Path | None) -> Config:
     try:
         return Config.model_validate({**table, "source": path})
     except ValidationError as error:
-        mistakes = [_describe(item) for item in error.errors()]
+        mistakes = dict.fromkeys([*mistakes_in(error, _known_keys()), *_contradictions(table)])
         raise ConfigError(
             "config_invalid",
-            "\n".join(f"{path}: {mistake}" for mistake in mistakes),
+            "\n".join(f"{path}: {in_words(mistake)}" for mistake in mistakes),
             "docs/configuration.md describes every key; `episoded doctor` checks the file",
         ) from error
 
 
-def _describe(error: ErrorDetails) -> str:
-    """One mistake: key, what was found, what was expected."""
-    key = ".".join(str(part + 1) if isinstance(part, int) else part for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(error["loc"][-1]), _known_keys(), n=1)
-        return f"{key}: there is no such key" + (f"; did you mean {near[0]!r}?" if near else "")
-    message = error["msg"].removeprefix("Value error, ")
-    found = "" if error["type"] in ("value_error", "missing") else f" (found {error['input']!r})"
-    return f"{key}: {message}{found}" if key else message
+def _contradictions(table: dict[str, Any]) -> Iterator[Mistake]:
+    """What does not fit together: asked of the model only once every value in it is right, so asked here as well."""
+    pipelines, given = table.get("pipelines"), table.get("drop")
+    tables = given if isinstance(given, list) else []
+    drops = {number: drop for number, drop in enumerate(tables, 1) if isinstance(drop, dict)}
+    names = {number: drop["pipeline"] for number, drop in drops.items() if isinstance(drop.get("pipeline"), str)}
+    yield from _unknown_pipelines(names, ["default", *(pipelines if isinstance(pipelines, dict) else ())])
+    roots = [Path(str(drop[key])) for drop in drops.values() for key in ("path", "output") if key in drop]
+    yield from _nested([root for root in roots if root.is_absolute()])
+
+
+def with_stage_settings(config: Config, name: str, stage: str, changes: Mapping[str, Any]) -> Config:
+    """The configuration with other settings of a stage in the pipeline `name`. Raises UsageError for wrong ones."""
+    pipeline = config.pipelines[name]
+    if stage not in pipeline.params:
+        message = f"the pipeline {name!r} has no stage {stage!r}; it has {', '.join(pipeline.stages)}"
+        raise UsageError("no_such_stage", message, "choose another pipeline with --pipeline")
+    given = pipeline.params[stage].model_dump(exclude_unset=True)
+    try:
+        params = params_model(stage).model_validate({**given, **changes})
+    except ValidationError as error:
+        words = "; ".join(in_words(mistake) for mistake in mistakes_in(error, _known_keys()))
+        raise UsageError("wrong_setting", words, "docs/configuration.md has the values") from error
+    changed = pipeline.model_copy(update={"params": {**pipeline.params, stage: params}})
+    return config.model_copy(update={"pipelines": {**config.pipelines, name: changed}})
 
 
 def _known_keys() -> list[str]:

@@ -23,6 +23,9 @@ __all__ = [
     "InputError",
     "NotAvailableError",
     "RetryableError",
+    "UnknownTargetError",
+    "UsageError",
+    "exit_code",
     "from_os_error",
 ]
 
@@ -48,8 +51,31 @@ class NotAvailableError(EpisodedError):
     """The episode cannot be claimed now: somebody alive has it, it is finished, or it waits."""
 
 
+class UnknownTargetError(EpisodedError):
+    """The path on the command line is no drop folder, dataset or episode."""
+
+
+class UsageError(EpisodedError):
+    """The command was called with something that cannot be."""
+
+
 class ClaimLostError(EpisodedError):
     """A newer generation exists: whatever this process was about to publish is no longer wanted."""
 
     retryable = True
     counted = False
+
+
+def exit_code(error: EpisodedError) -> ExitCode:
+    """What a command returns that could not do its work because of this error."""
+    match error:
+        case ConfigError():
+            return ExitCode.CONFIG
+        case NotAvailableError():
+            return ExitCode.NOT_AVAILABLE
+        case UnknownTargetError():
+            return ExitCode.UNKNOWN
+        case UsageError():
+            return ExitCode.USAGE
+        case _:
+            return ExitCode.FAILED
