@@ -177,11 +177,9 @@ class Chain:
     def _run_stage(self, stage: str, processor: Processor, episode: Episode) -> None:
         if not processor.applies(episode):
             return
-        params = self.work.pipeline.params[stage]
-        units = processor.units(episode, params)
-        digest = _combined(checkpoint.inputs_digest(unit.inputs) for unit in units)
+        units = processor.units(episode, self.work.pipeline.params[stage])
         record = checkpoint.read(checkpoint.stage_path(self.control, stage))
-        if record is None or not self._fresh(record, processor, stage, digest):
+        if record is None or not self._fresh(record, processor, stage, units):
             self._supersede_after(stage)
             record = self._run_units(stage, processor, episode, units)
         self._artifacts[stage] = [_as_artifact(output, self.work.output) for output in record.outputs]
@@ -205,13 +203,13 @@ class Chain:
 
     def _run_unit(self, stage: str, processor: Processor, episode: Episode, unit: Unit) -> Record:
         path = checkpoint.unit_path(self.control, stage, unit.name)
-        digest = checkpoint.inputs_digest(unit.inputs)
         record = checkpoint.read(path)
-        if record and self._fresh(record, processor, stage, digest):
+        if record and self._fresh(record, processor, stage, [unit]):
             return record
         if record:
             checkpoint.supersede(path, self.claim.generation)
         self._check_stop()
+        digest = checkpoint.inputs_digest(unit.inputs)
         started = time.monotonic()
         results = processor.run(unit, self._context(stage, unit, episode))
         if checkpoint.inputs_digest(unit.inputs) != digest:
@@ -261,10 +259,18 @@ class Chain:
         apply_edit(self.work.output, edit)
         return str(edit.target)
 
-    def _fresh(self, record: Record, processor: Processor, stage: str, digest: str | None) -> bool:
-        """Inputs that are gone (None) cannot have changed: they went after `ready`, or were never there."""
+    def _fresh(self, record: Record, processor: Processor, stage: str, units: Sequence[Unit]) -> bool:
+        """Whether running the units would make again what the record lists.
+
+        Inputs that are gone went after `ready`: they cannot have changed, and with other settings nothing could be made
+        from them. A video that stands in for them is our own output: taking it for a new input would throw away what
+        was measured on the frames.
+        """
+        own = {self.work.output / output.path for output in record.outputs}
+        left = [unit.inputs for unit in units if not unit.inputs or not own.issuperset(unit.inputs)]
+        digest = _combined(checkpoint.inputs_digest(inputs) for inputs in left) if len(left) == len(units) else None
         params = checkpoint.params_digest(self.work.pipeline.params[stage])
-        return record.made_with(processor.version, params) and digest in (None, record.inputs)
+        return digest is None or (record.made_with(processor.version, params) and digest == record.inputs)
 
     def _supersede_after(self, stage: str) -> None:
         """Take this stage's record and the later stages' out of force before the first unit runs.
