@@ -11,7 +11,7 @@ import fcntl
 import os
 import time
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from . import fsio
@@ -88,7 +88,8 @@ def hear(state_dir: Path) -> ServiceReport | None:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         record: dict[str, Any] | None = read_json(state_dir / "service.json")
-        return ServiceReport(**record) if record else None
+        known = {field.name for field in fields(ServiceReport)}  # a newer service may say more
+        return ServiceReport(**{key: value for key, value in record.items() if key in known}) if record else None
     finally:
         os.close(fd)
     return None
