@@ -101,4 +101,8 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def to_json(value: object) -> bytes:
     """One line of JSON."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str).encode() + b"\n"
+    try:
+        line = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str).encode()
+    except UnicodeEncodeError:  # a file name that is no UTF-8
+        line = json.dumps(value, separators=(",", ":"), default=str).encode()
+    return line + b"\n"

@@ -49,11 +49,19 @@ class Dispatcher:
     """Decides; starts nothing itself. Remembers only what the markers cannot say.
 
     `held`: control directory -> why its episode is not begun. `problems`: output root -> why nothing can be written
-    there. `paused`: output root -> what the guard objects to.
+    there. `paused`: output root -> what the guard objects to. `alive` is called before each look at an upload: at
+    thousands of frames on a cold disk it takes seconds, for hundreds of episodes longer than any watchdog waits.
     """
 
-    def __init__(self, config: Config, guard: Guard | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        config: Config,
+        guard: Guard | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        alive: Callable[[], None] = lambda: None,
+    ) -> None:
         self._config = config
+        self._alive = alive
         self._guard = guard or Guard(config.guard)
         self._clock = clock
         self._tracker = UploadTracker(clock)
@@ -111,7 +119,11 @@ class Dispatcher:
 
     def _submit_complete(self, dataset: DatasetView) -> bool:
         arriving = [episode for episode in dataset.episodes if episode.state is State.ARRIVING]
-        complete = [episode for episode in arriving if self._is_complete(dataset, episode, marked=dataset.marked)]
+        complete = [
+            episode
+            for episode in arriving
+            if self._is_complete(dataset, episode, marked=dataset.marked or episode.marked)
+        ]
         try:
             for episode in complete:
                 prepare_output(dataset)
@@ -125,6 +137,7 @@ class Dispatcher:
         if dataset.drop.complete == "marker" and not marked:
             return False  # spares looking at every file of a recording in progress
         key = episode.control.path
+        self._alive()
         try:
             upload = dataset.format.upload(dataset.root, episode.id)
         except (OSError, EpisodedError) as error:

@@ -31,12 +31,13 @@ MAX_DEPTH: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class EpisodeView:
-    """One episode as its names show it."""
+    """One episode as its names show it. `marked`: the uploader's marker lies in a dataset that has another output."""
 
     id: str
     control: ControlDir
     markers: Markers
     state: State
+    marked: bool = False
 
     @property
     def lapsed(self) -> int:
@@ -117,16 +118,22 @@ class Scanner:
             return None
         output = output_root(drop, root)
         listing = layout.listing(root)
-        try:
-            known = set(os.listdir(output / CONTROL))  # noqa: PTH208 - see ControlDir.markers
-        except (FileNotFoundError, NotADirectoryError):
-            known = set()
+        known = _names_in(output / CONTROL)
+        received = known if output == root else _names_in(root / CONTROL)
         ids = () if listing.refusal else listing.episodes
-        episodes = tuple(self._episode(output, name, visited=name in known) for name in ids)
-        marked = "pending" in known or (output != root and (root / CONTROL / "pending").exists())
+        episodes = tuple(
+            self._episode(
+                output,
+                name,
+                visited=name in known,
+                marked=output != root and name in received and (root / CONTROL / name / "pending").exists(),
+            )
+            for name in ids
+        )
+        marked = "pending" in known or "pending" in received
         return DatasetView(root, output, drop, layout, listing, marked, episodes)
 
-    def _episode(self, output: Path, name: str, *, visited: bool) -> EpisodeView:
+    def _episode(self, output: Path, name: str, *, visited: bool, marked: bool) -> EpisodeView:
         control = ControlDir.of(output, name)
         markers = control.markers() if visited else read_names(())
         state = state_of(
@@ -134,12 +141,19 @@ class Scanner:
             alive=lambda generation: self.leases.alive(control.claim(generation)),
             waiting=lambda generation: is_waiting(control, generation),
         )
-        return EpisodeView(name, control, markers, state)
+        return EpisodeView(name, control, markers, state, marked)
 
 
 def output_root(drop: DropConfig, root: Path) -> Path:
     """Where the artifacts of a dataset go: into it, or to the same place below the drop folder's `output`."""
     return drop.output / root.relative_to(drop.path) if drop.output else root
+
+
+def _names_in(folder: Path) -> frozenset[str]:
+    try:
+        return frozenset(os.listdir(folder))  # noqa: PTH208 - see ControlDir.markers
+    except (FileNotFoundError, NotADirectoryError):
+        return frozenset()
 
 
 def _datasets_below(folder: Path, depth: int = 1) -> Iterator[tuple[Path, str]]:

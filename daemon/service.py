@@ -36,8 +36,8 @@ SCAN_SHARE: Final = 0.1
 MIN_SCAN_PAUSE_S: Final = 0.1
 #: Seconds for a worker that was told to stop now; what it then still holds is taken from it by SIGKILL.
 HURRY_S: Final = 15.0
-#: What a drain asks of systemd at a time; more than what `Supervisor.close` gives the workers to end.
-EXTEND_STOP_S: Final = 15
+#: What a drain or a long first scan asks of systemd at a time; more than `Supervisor.close` gives the workers to end.
+EXTEND_S: Final = 15
 
 log = structlog.get_logger()
 
@@ -58,7 +58,7 @@ class Service:
     def _use(self, config: Config) -> None:
         self._config = config
         self._scanner = Scanner(config.drops)
-        self._dispatcher = Dispatcher(config)
+        self._dispatcher = Dispatcher(config, alive=self._say_alive)
         self._supervisor = Supervisor(config)
 
     def run(self) -> None:
@@ -94,6 +94,11 @@ class Service:
         self._health = self._watcher.follow(self._worth_watching())
         self._tell()
         return max(MIN_SCAN_PAUSE_S, (time.monotonic() - started) / SCAN_SHARE)
+
+    def _say_alive(self) -> None:
+        """In the middle of a long tick; not when it keeps us from stopping, then systemd shall count."""
+        if not self._stops:
+            sdnotify.notify(WATCHDOG=1, EXTEND_TIMEOUT_USEC=EXTEND_S * 10**6)
 
     def _sleep(self, pause_s: float) -> None:
         """Until a scan is due: something happened (but no sooner than `pause_s`), or the rescan period is over.
@@ -223,13 +228,13 @@ class Service:
                 return
             if hurried or left <= 0 or self._stops > stops:
                 if not hurried:
-                    deadline, hurried = time.monotonic() + HURRY_S, True
+                    deadline, hurried = time.monotonic() + min(HURRY_S, self._config.service.drain_s), True
                 self._supervisor.drain()
                 left = deadline - time.monotonic()
             self._wakeup.wait(min(1.0, max(0.0, left)), self._supervisor.connections)
             self._supervisor.poll()
             # How long a stop may take is ours to say (drain_s); without it systemd kills us at TimeoutStopSec.
-            sdnotify.notify(WATCHDOG=1, EXTEND_TIMEOUT_USEC=EXTEND_STOP_S * 10**6)
+            sdnotify.notify(WATCHDOG=1, EXTEND_TIMEOUT_USEC=EXTEND_S * 10**6)
 
 
 def _check_folders(config: Config) -> None:

@@ -66,7 +66,8 @@ class Markers:
 
 def read_names(names: Iterable[str]) -> Markers:
     """Sort the names of a control directory; unknown names are none of our business."""
-    generation, outcomes, stages, retried, plain = 0, {}, set(), 0, set()
+    generation, stages, retried, plain = 0, set(), 0, set()
+    outcomes: dict[int, str] = {}
     for name in names:
         if match := GENERATION.fullmatch(name):
             number, kind = int(match[1]), match[2]
