@@ -155,8 +155,9 @@ class Watcher:
             self._complaints["limit"] = f"{path}: {_remedy(error)}"
             return
         self._watched[path] = (watch, inode)
-        if known:
-            self.ring()
+        # What happened here after the scan that made us watch, and before the watch stood, sent no event: an uploader
+        # that made the folder and its marker within 2 ms of each other waited for the rescan, 30 s later.
+        self.ring()
 
     def _unwatch(self, path: Path) -> None:
         known = self._watched.pop(path, None)
