@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -26,7 +26,7 @@ from .errors import RetryableError
 from .jobs import Job, Report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from .config import Config
 
@@ -136,7 +136,8 @@ class Supervisor:
         ours, theirs = socket.socketpair()
         level = self._config.service.log_level
         command = [sys.executable, "-P", "-m", "episoded.daemon.worker", str(theirs.fileno()), str(os.getpid()), level]
-        slot.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+        with _no_interrupts():
+            slot.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
         theirs.close()
         slot.connection = Connection(ours.detach())
         slot.jobs_done = 0
@@ -225,6 +226,19 @@ class Supervisor:
             slot.connection.close()
         slot.process = slot.connection = slot.job = None
         return code
+
+
+@contextmanager
+def _no_interrupts() -> Iterator[None]:
+    """Have a child born deaf to Ctrl-C, which a terminal sends to the whole group: stopping it is our business.
+
+    It ignores SIGINT by itself, but only once it has imported itself.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _how_it_died(code: int, *, out_of_memory: bool) -> str:

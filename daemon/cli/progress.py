@@ -114,9 +114,9 @@ class Bars(Lines):
         self._began[job.work.control.path] = time.monotonic()
 
     def ended(self, ending: Ending) -> None:
-        """Say how, and count."""
+        """Say how, and count what will not be begun again."""
         super().ended(ending)
-        if ending.job.kind == "work":
+        if ending.job.kind == "work" and ending.ended != "released":
             self._progress.advance(self._all)
 
     def tick(self, slots: list[Slot]) -> None:
