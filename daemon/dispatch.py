@@ -70,7 +70,7 @@ class Dispatcher:
         self._stumbles: dict[Path, _Stumble] = {}
         self._turns: dict[Path, int] = {}
         self._tried: set[Path] = set()
-        self._mended: dict[Path, tuple[int, int, int]] = {}
+        self._mended: dict[Path, tuple[tuple[int, int, int], ...]] = {}
         self.held: dict[str, str] = {}
         self.problems: dict[str, str] = {}
         self.paused: dict[str, str] = {}
@@ -217,15 +217,25 @@ class Dispatcher:
         return True
 
     def _needs_mending(self, dataset: DatasetView) -> bool:
-        """All is done, but `meta/info.json` is another file than when we last looked: its recorder wrote it again."""
+        """All is done, but a shared file is another than when we last looked: its recorder, or a late upload, wrote it.
+
+        That is `meta/info.json` and, where the output is elsewhere, all of the received `meta/`, which is copied there.
+        """
         if not dataset.episodes or not dataset.finished or str(dataset.output) in self.problems:
             return False
+        shared = [dataset.output / "meta" / "info.json"]
         try:
-            status = (dataset.output / "meta" / "info.json").stat()
+            if dataset.output != dataset.root:
+                shared += sorted((dataset.root / "meta").iterdir())
+            signature = tuple(_signature(path) for path in shared)
         except OSError:
             return False
-        signature = (status.st_ino, status.st_size, status.st_mtime_ns)
         if self._mended.get(dataset.output) == signature:
             return False
         self._mended[dataset.output] = signature
         return True
+
+
+def _signature(path: Path) -> tuple[int, int, int]:
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
