@@ -31,13 +31,17 @@ MAX_DEPTH: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class EpisodeView:
-    """One episode as its names show it. `marked`: the uploader's marker lies in a dataset that has another output."""
+    """One episode as its names show it.
+
+    `marked`: the uploader's marker lies in a dataset that has another output. `visited`: it has a control directory.
+    """
 
     id: str
     control: ControlDir
     markers: Markers
     state: State
     marked: bool = False
+    visited: bool = False
 
     @property
     def lapsed(self) -> int:
@@ -125,7 +129,7 @@ class Scanner:
             self._episode(
                 output,
                 name,
-                visited=name in known,
+                visited=name in known or name in received,
                 marked=output != root and name in received and (root / CONTROL / name / "pending").exists(),
             )
             for name in ids
@@ -141,7 +145,7 @@ class Scanner:
             alive=lambda generation: self.leases.alive(control.claim(generation)),
             waiting=lambda generation: is_waiting(control, generation),
         )
-        return EpisodeView(name, control, markers, state, marked)
+        return EpisodeView(name, control, markers, state, marked, visited)
 
 
 def output_root(drop: DropConfig, root: Path) -> Path:

@@ -14,7 +14,7 @@ import structlog
 
 from . import config as configuration
 from . import fsio, logs, sdnotify, service_file
-from .control import CONTROL
+from .attention import worth_watching
 from .dispatch import Dispatcher
 from .errors import ConfigError
 from .identity import product_version
@@ -25,9 +25,6 @@ from .wakeup import Wakeup
 from .watch import Watcher, WatchHealth
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from .config import Config
     from .jobs import Job
 
@@ -91,7 +88,7 @@ class Service:
         if self._dispatcher.take_in(self._views):
             self._wakeup.ring()
         self._assign()
-        self._health = self._watcher.follow(self._worth_watching())
+        self._health = self._watcher.follow(worth_watching(self._views))
         self._tell()
         return max(MIN_SCAN_PAUSE_S, (time.monotonic() - started) / SCAN_SHARE)
 
@@ -132,20 +129,6 @@ class Service:
 
     def _jobs_in_hand(self) -> list[Job]:
         return [slot.job for slot in self._supervisor.busy if slot.job]
-
-    def _worth_watching(self) -> Iterator[Path]:
-        """Roots, then what is unfinished below them. Never a folder of frames."""
-        for drop in self._config.drops:
-            yield drop.path
-        for view in self._views:
-            for stranger, _ in view.strangers:
-                yield stranger
-            for dataset in view.datasets:
-                if not dataset.finished or not dataset.episodes:
-                    yield dataset.root
-                    yield dataset.root / "meta"
-                    yield dataset.output / CONTROL
-                    yield from (episode.control.path for episode in dataset.episodes if episode.state is State.ARRIVING)
 
     def _tell(self) -> None:
         report = service_file.ServiceReport(

@@ -12,6 +12,7 @@ import logging
 import os
 import time
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -85,13 +86,13 @@ class Watcher:
         logging.getLogger(_OVERFLOW).addHandler(self._listener)
 
     def follow(self, wanted: Iterable[Path]) -> WatchHealth:
-        """Watch exactly these directories as far as possible, mend what died, and say how it is."""
+        """Watch these directories, the first ones first, as far as possible; mend what died, and say how it is."""
         if not self._alive():
             self._restart()
-        paths = list(dict.fromkeys(wanted))
         self._complaints = {key: text for key, text in self._complaints.items() if key == "observer"}
         if self._observer is not None:
-            hearing = [path for path in paths if not self._is_deaf(path)][:MAX_WATCHES]
+            kinds: dict[int, str] = {}
+            hearing = list(islice((path for path in dict.fromkeys(wanted) if self._hears(path, kinds)), MAX_WATCHES))
             for path in set(self._watched) - set(hearing):
                 self._unwatch(path)
             for path in hearing:
@@ -171,12 +172,19 @@ class Watcher:
         assert self._observer is not None
         return any(emitter.watch == watch and emitter.is_alive() for emitter in self._observer.emitters)
 
-    def _is_deaf(self, path: Path) -> bool:
-        kind = filesystem_type(path)
+    def _hears(self, path: Path, kinds: dict[int, str]) -> bool:
+        """Whether there is a directory that can be watched. `kinds`: device -> filesystem, as far as looked up."""
+        try:
+            device = path.stat().st_dev
+        except OSError:
+            return False
+        if device not in kinds:
+            kinds[device] = filesystem_type(path)
+        kind = kinds[device]
         if kind in DEAF or kind.startswith("fuse."):
             self._complaints[kind] = f"{path} is on {kind}, which sends no events: found by rescans"
-            return True
-        return False
+            return False
+        return True
 
 
 def filesystem_type(path: Path) -> str:
