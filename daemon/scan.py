@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from episoded.processors import formats
 
 from .attempts import is_waiting
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
     from episoded.processors.formats.base import Format, Listing
 
     from .config import DropConfig
-
-log = structlog.get_logger()
 
 #: How deep below a drop folder a dataset may lie: `dataset` or `owner/dataset`.
 MAX_DEPTH: Final = 2
@@ -109,7 +105,7 @@ class Scanner:
             except OSError as error:
                 strangers.append((path, f"cannot be read: {error.strerror} ({error.filename})"))
             except Exception as error:  # a bug that one dataset brings to light must not stop the others
-                log.exception("scan_failed", dataset=str(path))
+                _report_bug(path)
                 strangers.append((path, f"cannot be understood: {type(error).__name__}: {error}"))
             else:
                 datasets += [view] if view else []
@@ -146,6 +142,17 @@ class Scanner:
             waiting=lambda generation: is_waiting(control, generation),
         )
         return EpisodeView(name, control, markers, state, marked, visited)
+
+
+def _report_bug(dataset: Path) -> None:
+    """Log the exception in hand, with its traceback."""
+    import structlog  # not at the top: a quarter of what `episoded status` costs
+
+    from . import logs
+
+    if not structlog.is_configured():
+        logs.configure()  # its stdout is for the answer of whoever asked
+    structlog.get_logger().exception("scan_failed", dataset=str(dataset))
 
 
 def output_root(drop: DropConfig, root: Path) -> Path:
