@@ -22,6 +22,7 @@ from episoded.daemon import chain, crashpoints, finish, fsio, logs
 from episoded.daemon.claim import take
 from episoded.daemon.control import ControlDir
 from episoded.daemon.errors import NotAvailableError
+from episoded.daemon.watch import Watcher
 from recordings import EPISODE
 
 if TYPE_CHECKING:
@@ -172,7 +173,15 @@ def _in_child(task: Callable[[], object]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-ROLES = {role.__name__: role for role in (publish, replace, hold, leave, race, work, crash)}
+def watch(*paths: str) -> None:
+    """Watch folders and say what there is to complain of."""
+    watcher = Watcher(lambda: None)
+    for complaint in watcher.follow(map(Path, paths)).complaints:
+        say(complaint)
+    watcher.stop()
+
+
+ROLES = {role.__name__: role for role in (publish, replace, hold, leave, race, work, crash, watch)}
 
 if __name__ == "__main__":
     ROLES[sys.argv[1]](*sys.argv[2:])
