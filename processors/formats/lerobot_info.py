@@ -11,11 +11,11 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
-from string import Formatter
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InputError, RetryableError, from_os_error
 from ..media.lfs import refuse_pointer
+from .lerobot_templates import DEFAULT_TEMPLATES, fill, what_is_wrong
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,19 +24,11 @@ INFO: Final = PurePosixPath("meta/info.json")
 EPISODES: Final = PurePosixPath("meta/episodes.jsonl")
 EPISODES_STATS: Final = PurePosixPath("meta/episodes_stats.jsonl")
 STATS: Final = PurePosixPath("meta/stats.json")
+TASKS: Final = PurePosixPath("meta/tasks.jsonl")
 
-DEFAULT_TEMPLATES: Final = {
-    "data_path": "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet",
-    "video_path": "videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4",
-}
 _CHUNKS_SIZE: Final = 1000
 _HIGHEST_FPS: Final = 10_000
 _CHANNELS: Final = (1, 3, 4)
-#: Placeholders that v3.0 uses for the same things: real v2.1 datasets carry them.
-_V3_PLACEHOLDERS: Final = {"chunk_index": "episode_chunk", "file_index": "episode_index"}
-_NUMBERS: Final = ("episode_chunk", "episode_index", "frame_index", *_V3_PLACEHOLDERS)
-_KEYS: Final = ("video_key", "image_key", "audio_key")
-_NUMBER_SPEC: Final = re.compile(r"(0?[1-9]\d?)?d?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +67,7 @@ class DatasetInfo:
         return self._path("audio_path", index, key) if "audio_path" in self.templates else None
 
     def _path(self, template: str, index: int, key: str = "") -> PurePosixPath:
-        chunk = index // self.chunks_size
-        numbers = {"episode_chunk": chunk, "chunk_index": chunk, "episode_index": index, "file_index": index}
-        keys = dict.fromkeys(_KEYS, key)
-        return PurePosixPath(self.templates[template].format(**numbers, **keys, frame_index=0))
+        return fill(self.templates[template], index, index // self.chunks_size, key)
 
 
 def episode_id(index: int) -> str:
@@ -192,13 +181,6 @@ def parse_fps(value: object, path: Path) -> Fraction:
     return fps
 
 
-def placeholders_of_lerobot(template: str) -> str:
-    """The template with the placeholder names that LeRobot v2.x fills in; it gives the same paths."""
-    for theirs, ours in _V3_PLACEHOLDERS.items():
-        template = re.sub(rf"\{{{theirs}(?=[:}}])", f"{{{ours}", template)
-    return template
-
-
 def invalid(path: Path, what: str) -> InputError:
     """The error for a metadata file that cannot be used, naming file and place."""
     return InputError("meta_invalid", f"{path}: {what}", "mend or restore this file, then retry")
@@ -247,25 +229,10 @@ def _templates(raw: Mapping[str, Any], path: Path) -> dict[str, str]:
     templates = {**DEFAULT_TEMPLATES}
     for key in ("data_path", "video_path", "image_path", "audio_path"):
         if (template := raw.get(key)) is not None:
-            _check_template(key, template, path)
+            if wrong := what_is_wrong(key, template):
+                raise invalid(path, f"key `{key}`: {template!r} {wrong}")
             templates[key] = template
     return templates
-
-
-def _check_template(key: str, template: object, path: Path) -> None:
-    if not isinstance(template, str):
-        raise invalid(path, f"key `{key}` is {template!r}, not a path template")
-    try:
-        fields = [(name, spec, conversion) for _, name, spec, conversion in Formatter().parse(template)]
-    except ValueError as error:
-        raise invalid(path, f"key `{key}`: {template!r}: {error}") from error
-    for name, spec, conversion in fields:
-        # A template from a dataset is somebody else's text: nothing but plain numbers and keys is filled in.
-        number = name in _NUMBERS and _NUMBER_SPEC.fullmatch(spec or "")
-        if name is not None and (conversion or not (number or (name in _KEYS and not spec))):
-            raise invalid(path, f"key `{key}`: placeholder {{{name}:{spec}}} of {template!r} is unknown")
-    if PurePosixPath(template).is_absolute() or ".." in PurePosixPath(template).parts:
-        raise invalid(path, f"key `{key}`: {template!r} leads out of the dataset")
 
 
 def _cameras(raw: Mapping[str, Any], path: Path) -> tuple[CameraFeature, ...]:

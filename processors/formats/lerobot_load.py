@@ -12,7 +12,7 @@ from ..episode import Camera, Episode, FrameSource
 from ..errors import InputError
 from ..media.lfs import refuse_pointer
 from .lerobot_frames import FrameFolder, check_inside, folder_names, frame_folder, sort_entries
-from .lerobot_info import INFO, episode_id
+from .lerobot_info import EPISODES_STATS, INFO, STATS, TASKS, episode_id
 from .lerobot_table import Table, read_table
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ def load_episode(root: Path, output: Path, info: DatasetInfo, index: int, length
     if length == 0:
         raise InputError("episode_empty", f"episode {index} has no frames by meta/episodes.jsonl", "record it again")
     check_inside(root / INFO.parent, root)
+    for name in (TASKS, EPISODES_STATS, STATS):
+        _refuse_pointer_at(root / name)
     keys = [feature.key for feature in info.cameras]
     table = _table(root, info.table(index), length, keys)
     cameras, notes = [], []
@@ -128,10 +130,15 @@ def _finished(root: Path, output: Path, video: PurePosixPath) -> bool:
     """Whether the camera's video is there. Raises InputError (`lfs_pointer`) when a pointer lies in its place."""
     for base in dict.fromkeys((output, root)):
         if (base / video).is_file():
-            with (base / video).open("rb") as file:
-                refuse_pointer(file.read(64), base / video)
+            _refuse_pointer_at(base / video)
             return True
     return False
+
+
+def _refuse_pointer_at(path: Path) -> None:
+    if path.is_file():
+        with path.open("rb") as file:
+            refuse_pointer(file.read(64), path)
 
 
 def _frames_missing(

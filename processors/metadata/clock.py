@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 LEROBOT_TOLERANCE_S: Final = 1e-4
 
 
-def judge(stamps: NDArray[Any], fps: Fraction) -> dict[str, Any]:
+def judge(stamps: NDArray[Any], fps: Fraction) -> dict[str, Any] | None:
     """Compare an episode's time stamps (n,) in seconds with the nominal rate, in frames per second.
+
+    None when there is nothing to compare: no stamps, or some that are no numbers.
 
     `first_s`: the first stamp. `measured_fps`: rows per second between the first and the last (None for one row).
     `max_drift_s`: the largest difference between a stamp, counted from the first, and frame / fps. `longest_step_s`:
@@ -24,6 +26,8 @@ def judge(stamps: NDArray[Any], fps: Fraction) -> dict[str, Any]:
     fill the steps to the nominal rate. `lerobot_accepts`: every step is 1 / fps within LeRobot's tolerance, so that its
     loader opens the dataset.
     """
+    if not stamps.size or not np.isfinite(stamps).all():
+        return None
     seconds = stamps.astype(np.float64)
     steps, rate = np.diff(seconds), float(fps)
     elapsed = seconds - seconds[0]

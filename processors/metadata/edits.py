@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 #: The statistics of one finished episode, as one line of `meta/episodes_stats.jsonl`.
 EPISODE_STATS_NAME: Final = "stats.json"
-_DERIVED: Final = (INFO, EPISODES_STATS, STATS)
 
 
 def episode_edits(root: Path, output: Path, index: int, stats: Stats) -> list[Edit]:
@@ -42,8 +41,9 @@ def dataset_edits(root: Path, output: Path) -> list[Edit]:
 def _edits(root: Path, output: Path, finished: Callable[[], Mapping[int, Stats]]) -> list[Edit]:
     info = read_info(root / INFO)
     cameras = frozenset(camera.key for camera in info.cameras)
-    edits = [] if output == root else list(_companions(root))
-    edits.append(_statistics(root, output, info, cameras, finished))
+    statistics = _statistics(root, output, info, cameras, finished)
+    edits = [] if output == root else list(_companions(root, (INFO, statistics.target)))
+    edits.append(statistics)
     # Last, like LeRobot's own loader expects: it says that there are videos.
     edits.append(Edit(INFO, lambda current: _info(root, output, current)))
     return edits
@@ -96,12 +96,12 @@ def _published(output: Path) -> Iterator[tuple[int, Stats]]:
         yield value["episode_index"], value["stats"]
 
 
-def _companions(root: Path) -> Iterator[Edit]:
-    """The remaining files of `meta/` and the dataset card, as they were received, for an output of its own."""
+def _companions(root: Path, derived: Collection[PurePosixPath]) -> Iterator[Edit]:
+    """The files of `meta/` but those `derived`, and the dataset card, as received, for an output of its own."""
     found = [path for path in sorted((root / "meta").rglob("*")) if path.is_file() and not path.is_symlink()]
     for path in (*found, root / "README.md"):
         name = PurePosixPath(path.relative_to(root))
-        if path.is_file() and name not in _DERIVED and not any(is_ignored(part) for part in name.parts):
+        if path.is_file() and name not in derived and not any(is_ignored(part) for part in name.parts):
             yield Edit(name, lambda _current, path=path: path.read_bytes())  # type: ignore[misc]
 
 

@@ -125,7 +125,8 @@ def _as_recorded(key: str, column: NDArray[Any], fps: Fraction) -> NDArray[Any]:
 
 def _of_rows(column: NDArray[Any]) -> dict[str, Any]:
     keep = column.ndim == 1
-    moments = {name: getattr(np, name)(column, axis=0, keepdims=keep).tolist() for name in _MOMENTS}
+    with np.errstate(all="ignore"):  # a sensor that said inf gives NaN, as in LeRobot
+        moments = {name: getattr(np, name)(column, axis=0, keepdims=keep).tolist() for name in _MOMENTS}
     return {**moments, "count": [len(column)]}
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import av
 
-from ..formats.lerobot_info import DEFAULT_TEMPLATES, parse_info, parse_object, placeholders_of_lerobot
+from ..formats.lerobot_info import parse_info, parse_object
+from ..formats.lerobot_templates import DEFAULT_TEMPLATES, as_lerobot_fills_it
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,7 +33,9 @@ def finished_info(content: bytes, path: Path, output: Path, indices: Iterable[in
             new["video_path"] = new.get("video_path") or DEFAULT_TEMPLATES["video_path"]
     for key in ("data_path", "video_path"):
         if isinstance(new.get(key), str):
-            new[key] = placeholders_of_lerobot(new[key])
+            new[key] = as_lerobot_fills_it(new[key])
+    if isinstance(new["fps"], str):  # LeRobot reckons with it
+        new["fps"] = int(info.fps) if info.fps.denominator == 1 else float(info.fps)
     _total(new, len(ordered), info.chunks_size)
     if new == raw:
         return None

@@ -160,6 +160,7 @@ def _about_camera(key: str, facts: Mapping[str, Any], length: int) -> Iterator[s
 
 def _about_time(stamps: Timestamps | None) -> Iterator[str]:
     if stamps is None:
+        yield "the table has no time stamps, or some that are no numbers"
         return
     if not stamps.monotonic:
         yield "time stamps do not rise from row to row"

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..base import Artifact, Edit, Needs, Unit
 from ..errors import from_os_error
-from ..formats.lerobot_info import EPISODES, INFO, parse_info, read_lengths, read_object
+from ..formats.lerobot_info import EPISODES, EPISODES_STATS, INFO, TASKS, parse_info, read_lengths, read_object
 from ..formats.lerobot_table import read_table
 from .edits import EPISODE_STATS_NAME, episode_edits
 from .params import MetadataParams
 from .quality import control_path, report
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from pydantic import BaseModel
 
@@ -98,10 +99,9 @@ class _Finishing:
         from .clock import judge
 
         episode, stamps = self.episode, columns.get("timestamp")
-        timestamps = judge(stamps.reshape(-1), episode.fps) if stamps is not None and stamps.size else None
+        timestamps = None if stamps is None else judge(stamps.reshape(-1), episode.fps)
         orphans = dict(by_name("lerobot").listing(episode.root).orphans)
-        findings = tuple(_disagreements(self.raw, read_lengths(episode.root / EPISODES)))
-        return report(episode, self.facts, timestamps, orphans, findings).to_json()
+        return report(episode, self.facts, timestamps, orphans, tuple(_findings(episode.root, self.raw))).to_json()
 
     def _file(self, name: str, content: bytes) -> Artifact:
         path = self.ctx.scratch / name
@@ -147,13 +147,25 @@ class _Finishing:
         return sounds
 
 
-def _disagreements(raw: Mapping[str, Any], lengths: Mapping[int, int]) -> list[str]:
-    """Where the dataset's totals differ from its list of episodes: LeRobot may refuse it, this episode is fine."""
-    found = []
+def _findings(root: Path, raw: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with the dataset around this episode: LeRobot may refuse it, the episode itself is fine."""
+    lengths = read_lengths(root / EPISODES)
     for key, counted in (("total_episodes", len(lengths)), ("total_frames", sum(lengths.values()))):
         if raw.get(key) != counted:
-            found.append(f"meta/info.json says {key} {raw.get(key)}, meta/episodes.jsonl comes to {counted}")
+            yield f"meta/info.json says {key} {raw.get(key)}, meta/episodes.jsonl comes to {counted}"
     gap = next((index for index in range(len(lengths)) if index not in lengths), None)
     if gap is not None:
-        found.append(f"meta/episodes.jsonl has no episode {gap}: LeRobot wants the indices without a gap")
-    return found
+        yield f"meta/episodes.jsonl has no episode {gap}: LeRobot wants the indices without a gap"
+    if not (root / TASKS).is_file():
+        yield f"{TASKS} is missing: LeRobot looks for the dataset on the Hub instead"
+    for number in _broken_lines(root / EPISODES_STATS):
+        yield f"{EPISODES_STATS}: line {number} is no JSON object: LeRobot refuses the dataset"
+
+
+def _broken_lines(path: Path) -> Iterator[int]:
+    """Lines that cannot be objects, told by their ends: there may be 50 MB of them. The last may be being written."""
+    if path.is_file():
+        lines = path.read_bytes().split(b"\n")[:-1]
+        for number, text in enumerate(lines, 1):
+            if (text := text.strip()) and not (text.startswith(b"{") and text.endswith(b"}")):
+                yield number
