@@ -1,0 +1,246 @@
+"""LeRobot itself as the judge of finished datasets.
+
+    python tests/lerobot_judge.py build [v21] [v30]      the virtual environments, once (1.5 GB each, some minutes)
+    VENV/bin/python tests/lerobot_judge.py judge < JOBS  inside one: a JSON list of jobs in, a JSON list of verdicts out
+
+The environments lie in $EPISODED_LEROBOT_CACHE or ~/.cache/episoded-lerobot. Nothing of LeRobot is stubbed; the pins
+are those that were found to work on a machine without a GPU. Outside of these environments this file imports nothing.
+
+Jobs, each an object with `do` and a dataset `root`; each verdict has `ok`, and what was found or `error`:
+
+    open     read the first and last frame of every episode with both video backends: PSNR in dB of the picture against
+             its own PNG below `source`, and the best against a neighbour's
+    resume   continue the recording by one episode of three frames, as LeRobot's own recorder does
+    stats    what LeRobot computes of each episode from `source`'s PNGs and the table
+    probe    what LeRobot says of each camera's first video
+    record   LeRobot's own recorder is given what `source` holds, and leaves the encoding for later
+    convert  (v30) LeRobot's converter to v3.0 on a copy below `work`, which is then opened like any other
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import traceback
+import venv
+from pathlib import Path
+from typing import Any
+
+CACHE = Path(os.environ.get("EPISODED_LEROBOT_CACHE") or Path.home() / ".cache/episoded-lerobot")
+
+# torchvision: the wheels of the package index are CUDA builds; 0.15.2 is one that imports beside a CPU torch.
+RECIPES = {
+    "v21": [
+        ["torch==2.13.0", "numpy", "pillow"],
+        ["--no-deps", "torchvision==0.15.2", "torchcodec==0.13.0", "lerobot==0.3.3"],
+        ["av>=14.2,<16", "datasets<=3.6.0", "huggingface-hub>=0.34.2,<1", "jsonlines", "packaging", "requests"],
+    ],
+    "v30": [
+        ["torch==2.13.0", "numpy", "pillow"],
+        ["--no-deps", "torchvision==0.15.2", "torchcodec==0.13.0", "lerobot==0.4.4", "accelerate"],
+        ["av>=15,<16", "datasets>=4,<5", "huggingface-hub>=0.34.2,<0.36", "jsonlines", "psutil", "safetensors"],
+    ],
+}
+
+
+def python_of(name: str) -> Path:
+    return CACHE / name / "bin/python"
+
+
+def is_built(name: str) -> bool:
+    return (CACHE / name / "built").is_file()
+
+
+def build(name: str) -> None:
+    folder = CACHE / name
+    venv.create(folder, clear=True, with_pip=True)
+    for packages in RECIPES[name]:
+        subprocess.run([python_of(name), "-m", "pip", "install", "--quiet", *packages], check=True)
+    (folder / "built").touch()
+
+
+def ask(name: str, jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Have the jobs judged by the environment `name`, off the network and with caches of their own."""
+    with tempfile.TemporaryDirectory() as home:
+        environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": home, "PYTHONWARNINGS": "ignore"}
+        command = [str(python_of(name)), str(Path(__file__)), "judge"]
+        done = subprocess.run(
+            command, input=json.dumps(jobs), env=environment, capture_output=True, text=True, check=False
+        )
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    verdicts: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
+    return verdicts
+
+
+# From here on: inside of the environment.
+
+
+def judge(jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    verdicts = []
+    for job in jobs:
+        try:
+            verdicts.append({"ok": True, **DO[job["do"]](job)})
+        except BaseException as error:  # LeRobot also asserts, and calls the Hub for what it does not find
+            verdicts.append({"ok": False, "error": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()})
+    return verdicts
+
+
+def opened(root: str, backend: str) -> Any:
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+    return LeRobotDataset("judge/local", root=root, video_backend=backend)
+
+
+def open_(job: dict[str, Any]) -> dict[str, Any]:
+    psnr = {}
+    for backend in ("pyav", "torchcodec"):
+        dataset = opened(job["root"], backend)
+        bounds, rows = [], [int(index) for index in dataset.hf_dataset["episode_index"]]
+        for episode in sorted(set(rows)):
+            first = rows.index(episode)
+            bounds.append((episode, first, first + rows.count(episode) - 1))
+        for episode, first, last in bounds:
+            for row in {first, last}:
+                item, frame = dataset[row], row - first
+                for key in dataset.meta.video_keys:
+                    near = {number: frame_path(job, key, episode, number) for number in (frame, frame - 1, frame + 1)}
+                    found = {number: psnr_db(item[key], path) for number, path in near.items() if path.is_file()}
+                    psnr[f"{backend} {key} {episode} {frame}"] = [found.pop(frame), max(found.values(), default=0)]
+    return {
+        "episodes": dataset.num_episodes,
+        "frames": dataset.num_frames,
+        "cameras": dataset.meta.video_keys,
+        "stats": sorted(dataset.meta.stats or ()),
+        "psnr": psnr,
+    }
+
+
+def resume(job: dict[str, Any]) -> dict[str, Any]:
+    import numpy as np
+
+    dataset = opened(job["root"], "pyav")
+    before = dataset.num_episodes
+    for _ in range(3):
+        frame = {}
+        for key, feature in dataset.features.items():
+            if feature["dtype"] == "video":
+                frame[key] = np.full(feature["shape"], 99, np.uint8)
+            elif key not in ("timestamp", "frame_index", "episode_index", "index", "task_index"):
+                frame[key] = np.zeros(feature["shape"], feature["dtype"])
+        dataset.add_frame(frame, task="Carry on.")
+    dataset.save_episode()
+    again = opened(job["root"], "pyav")
+    item = again[len(again) - 1]
+    return {
+        "before": before,
+        "episodes": again.num_episodes,
+        "last_frame": int(item["frame_index"]),
+        "task": item["task"],
+    }
+
+
+def record(job: dict[str, Any]) -> dict[str, Any]:
+    import numpy as np
+    import pyarrow.parquet as pq
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+    from PIL import Image
+
+    source = Path(job["source"])
+    info = json.loads((source / "meta/info.json").read_text())
+    tasks = [json.loads(line)["task"] for line in (source / "meta/tasks.jsonl").read_text().splitlines()]
+    own = ("timestamp", "frame_index", "episode_index", "index", "task_index")
+    features = {
+        key: {**feature, "shape": tuple(feature["shape"])}
+        for key, feature in info["features"].items()
+        if key not in own
+    }
+    dataset = LeRobotDataset.create(
+        "judge/local", info["fps"], features, root=job["root"], robot_type=info["robot_type"]
+    )
+    dataset.batch_encoding_size = 1000
+    for episode, path in enumerate(sorted(source.glob("data/*/*.parquet"))):
+        for number, row in enumerate(pq.read_table(path).to_pylist()):
+            frame = {
+                key: np.asarray(Image.open(frame_path(job, key, episode, number)))
+                if feature["dtype"] == "video"
+                else np.asarray(row[key], feature["dtype"])
+                for key, feature in features.items()
+            }
+            dataset.add_frame(frame, task=tasks[row["task_index"]])
+        dataset.save_episode()
+    return {"episodes": dataset.num_episodes}
+
+
+def stats(job: dict[str, Any]) -> dict[str, Any]:
+    import numpy as np
+    from lerobot.datasets.compute_stats import compute_episode_stats
+    from lerobot.datasets.utils import serialize_dict
+
+    dataset = opened(job["root"], "pyav")
+    table, found = dataset.hf_dataset.with_format("numpy"), {}
+    for episode in sorted(set(table["episode_index"].tolist())):
+        rows = np.flatnonzero(table["episode_index"] == episode)
+        data: dict[str, Any] = {}
+        for key, feature in dataset.features.items():
+            if feature["dtype"] == "video":
+                paths = [frame_path(job, key, episode, frame) for frame in range(len(rows))]
+                if all(path.is_file() for path in paths):
+                    data[key] = [str(path) for path in paths]
+            elif key == "timestamp":
+                data[key] = np.stack([frame / dataset.fps for frame in range(len(rows))])
+            else:
+                data[key] = np.stack([np.asarray(table[int(row)][key]) for row in rows])
+        found[str(episode)] = serialize_dict(compute_episode_stats(data, dataset.features))
+    return {"stats": found}
+
+
+def probe(job: dict[str, Any]) -> dict[str, Any]:
+    from lerobot.datasets.video_utils import get_video_info
+
+    dataset = opened(job["root"], "pyav")
+    first = {key: dataset.root / dataset.meta.get_video_file_path(0, key) for key in dataset.meta.video_keys}
+    return {"info": {key: get_video_info(path) for key, path in first.items()}}
+
+
+def convert(job: dict[str, Any]) -> dict[str, Any]:
+    from lerobot.datasets.v30.convert_dataset_v21_to_v30 import convert_dataset
+
+    copy = Path(job["work"]) / "judge/local"
+    shutil.copytree(job["root"], copy)
+    convert_dataset("judge/local", root=job["work"], push_to_hub=False)
+    return open_({**job, "root": str(copy)})
+
+
+def frame_path(job: dict[str, Any], key: str, episode: int, frame: int) -> Path:
+    return Path(job["source"]) / "images" / key / f"episode_{episode:06d}" / f"frame_{frame:06d}.png"
+
+
+def psnr_db(picture: Any, path: Path) -> float:
+    """Of a (3, H, W) tensor in 0..1 against a PNG."""
+    import numpy as np
+    from PIL import Image
+
+    ours = picture.numpy().transpose(1, 2, 0) * 255.0
+    error = float(np.mean((ours - np.asarray(Image.open(path).convert("RGB"), np.float64)) ** 2))
+    return 10 * float(np.log10(255.0**2 / max(error, 1e-9)))
+
+
+DO = {"open": open_, "resume": resume, "record": record, "stats": stats, "probe": probe, "convert": convert}
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["build"]:
+        for wanted in sys.argv[2:] or RECIPES:
+            build(wanted)
+    elif sys.argv[1:] == ["judge"]:
+        with contextlib.redirect_stdout(sys.stderr):
+            result = judge(json.load(sys.stdin))
+        print(json.dumps(result))
+    else:
+        sys.exit(__doc__)
