@@ -65,12 +65,11 @@ def _obstacle() -> str | None:
         return "systemd is not installed"
     if missing := [tool for tool in TOOLS if not shutil.which(tool)]:
         return f"not installed: {', '.join(missing)}"
-    control_groups = subprocess.run(["findmnt", "-n", "-t", "cgroup2"], capture_output=True, check=False)
-    if control_groups.returncode:
-        return "no cgroup2 filesystem is mounted"
-    overlay = (
-        "cd $(mktemp -d); mount -t tmpfs x .; mkdir u w r; mount -t overlay -o lowerdir=/,upperdir=u,workdir=w x r"
-    )
+    find = ["findmnt", "--noheadings", "--first-only", "--types", "cgroup2", "--output", "TARGET"]
+    control_groups = subprocess.run(find, capture_output=True, text=True, check=False).stdout.strip()
+    if not control_groups or not os.access(control_groups, os.W_OK):
+        return "no cgroup2 filesystem is mounted that may be written"
+    overlay = "mount -t tmpfs x /tmp; cd /tmp; mkdir u w r; mount -t overlay -o lowerdir=/,upperdir=u,workdir=w x r"
     namespaces = ["unshare", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--fork"]
     trial = subprocess.run([*namespaces, "bash", "-ec", overlay], capture_output=True, text=True, check=False)
     return f"namespaces or overlays are not allowed: {trial.stderr.strip()}" if trial.returncode else None
