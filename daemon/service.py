@@ -28,9 +28,12 @@ if TYPE_CHECKING:
     from .config import Config
     from .jobs import Job
 
-#: Scans take at most this share of the time, however many events rain down.
+#: Scans take at most this share of a core, however many events rain down; and half of the time on a slow filesystem.
+#: (A share of the time alone made a machine that was busy with other things wait ten seconds to claim an episode.)
 SCAN_SHARE: Final = 0.1
 MIN_SCAN_PAUSE_S: Final = 0.1
+#: From the first event to the scan: an uploader makes a folder and its marker, and one scan sees both.
+SETTLE_S: Final = 0.02
 #: Seconds for a worker that was told to stop now; what it then still holds is taken from it by SIGKILL.
 HURRY_S: Final = 15.0
 #: What a drain or a long first scan asks of systemd at a time; more than `Supervisor.close` gives the workers to end.
@@ -82,7 +85,7 @@ class Service:
 
     def _tick(self) -> float:
         """One pass of the loop; how long to pause at least before the next scan, in seconds."""
-        started = time.monotonic()
+        started, cpu = time.monotonic(), time.thread_time()
         self._collect()
         self._views = self._scanner.scan()
         if self._dispatcher.take_in(self._views):
@@ -90,7 +93,7 @@ class Service:
         self._assign()
         self._health = self._watcher.follow(worth_watching(self._views))
         self._tell()
-        return max(MIN_SCAN_PAUSE_S, (time.monotonic() - started) / SCAN_SHARE)
+        return max(MIN_SCAN_PAUSE_S, time.monotonic() - started, (time.thread_time() - cpu) / SCAN_SHARE)
 
     def _say_alive(self) -> None:
         """In the middle of a long tick; not when it keeps us from stopping, then systemd shall count."""
@@ -109,8 +112,10 @@ class Service:
             limit = min(earliest, latest) if due else latest
             if (now := time.monotonic()) >= limit:
                 return
-            due |= self._wakeup.wait(limit - now, self._supervisor.connections)
-            due |= self._collect()
+            woken = self._wakeup.wait(limit - now, self._supervisor.connections)
+            woken |= self._collect()
+            if woken and not due:
+                due, earliest = True, max(earliest, time.monotonic() + SETTLE_S)
 
     def _collect(self) -> bool:
         """Hear the workers out and give the free ones their next job at once; True when a job ended."""
