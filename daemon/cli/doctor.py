@@ -44,7 +44,7 @@ def _print(findings: Iterator[Finding]) -> bool:
     from rich.table import Table
     from rich.text import Text
 
-    from .terminal import console
+    from .terminal import console, show
 
     out, counts = console(), dict.fromkeys(_MARKS, 0)
     for finding in findings:
@@ -54,10 +54,10 @@ def _print(findings: Iterator[Finding]) -> bool:
         line.add_column()
         word, style = _MARKS[finding.level]
         line.add_row(Text(word, style), Text.assemble((f"{shown(finding.what)}: ", "bold"), shown(finding.found)))
-        out.print(line)
+        show(line, out)
         if finding.remedy and finding.level != "ok":
-            out.print(Padding(Text(f"what to do: {shown(finding.remedy)}"), (0, 0, 0, 6)))
+            show(Padding(Text(f"what to do: {shown(finding.remedy)}"), (0, 0, 0, 6)), out)
     bad = counts["fail"] + counts["warn"]
     summary = f"{counts['fail']} to mend, {counts['warn']} to know" if bad else "all is well"
-    out.print(Text(summary, "bold red" if counts["fail"] else "yellow" if bad else "green"))
+    show(Text(summary, "bold red" if counts["fail"] else "yellow" if bad else "green"), out)
     return bool(counts["fail"])

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
-from .terminal import console, duration, shown
+from .terminal import console, duration, show, shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,11 +79,15 @@ class Lines:
 
     def note(self, text: str) -> None:
         """More about the line before."""
-        self.console.print(Padding(Text(shown(text)), (0, 0, 0, 11)))
+        show(Padding(Text(shown(text)), (0, 0, 0, 11)), self.console)
 
     def say(self, word: str, what: str, style: str = "", extra: str = "") -> None:
         """One line: a word in colour, what it is about, and a remark."""
-        self.console.print(Text.assemble((f"{word:>9}  ", style), shown(what), (f"  {extra}" if extra else "", "dim")))
+        line = Table.grid(padding=(0, 2, 0, 0))
+        line.add_column(width=9, justify="right")
+        line.add_column(overflow="fold")
+        line.add_row(Text(word, style), Text.assemble(shown(what), (f"  {extra}" if extra else "", "dim")))
+        show(line, self.console)
 
 
 class Bars(Lines):

@@ -27,6 +27,6 @@ def show(episode: EpisodeArgument, json_: JsonOption = False, config: ConfigOpti
         typer.echo(json.dumps(story.to_json(), indent=2))
         return
     from .show_table import table
-    from .terminal import console
+    from .terminal import show as print_it
 
-    console().print(table(story))
+    print_it(table(story))

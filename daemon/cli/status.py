@@ -68,9 +68,9 @@ def _print(snapshot: Snapshot, *, as_json: bool) -> None:
         typer.echo(json.dumps(snapshot.to_json(), indent=2))
         return
     from .status_table import table
-    from .terminal import console
+    from .terminal import show
 
-    console().print(table(snapshot))
+    show(table(snapshot))
 
 
 def _watch(look: Callable[[], Snapshot], *, as_json: bool) -> None:

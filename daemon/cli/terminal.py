@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
 #: Columns when the output goes into a file or a pipe and nobody says otherwise.
 PIPED_WIDTH: Final = 120
@@ -22,6 +22,19 @@ def console(*, stderr: bool = False) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else PIPED_WIDTH
     return Console(stderr=stderr, width=width, markup=False, highlight=False, emoji=False, soft_wrap=False)
+
+
+def show(renderable: RenderableType, to: Console | None = None) -> None:
+    """Print a table or a text; into a pipe without the blanks that fill the lines of a terminal."""
+    out = to or console()
+    if out.is_terminal:
+        out.print(renderable)
+        return
+    with out.capture() as captured:
+        out.print(renderable)
+    for line in captured.get().splitlines():
+        out.file.write(line.rstrip() + "\n")
+    out.file.flush()
 
 
 def shown(value: object) -> str:
