@@ -11,8 +11,9 @@ from typing import Final
 class _CrashPoints:
     """Armed by the environment.
 
-    `EPISODED_CRASH_AT` is the number of a passage (1 = the first) or the name of a point, `EPISODED_CRASH_SIGNAL` what
-    the process does to itself there (KILL, STOP), `EPISODED_CRASH_TRACE` a file that collects the names passed.
+    `EPISODED_CRASH_AT` is the number of a passage (1 = the first), or the name of a point (its first passage).
+    `EPISODED_CRASH_SIGNAL`: what the process does to itself there (KILL, STOP). `EPISODED_CRASH_TRACE`: a file that
+    collects the names passed.
     """
 
     def __init__(self) -> None:
@@ -29,6 +30,7 @@ class _CrashPoints:
             with Path(self.trace).open("a") as trace:
                 trace.write(name + "\n")
         if self.at in (name, str(self.passed)):
+            self.at = ""  # stopped and continued, it goes on to its end
             os.kill(os.getpid(), self.signal)
 
 

@@ -20,8 +20,11 @@ from typing import TYPE_CHECKING
 import recordings
 from episoded.daemon import chain, crashpoints, finish, fsio, logs
 from episoded.daemon.claim import take
+from episoded.daemon.config import Config
 from episoded.daemon.control import ControlDir
 from episoded.daemon.errors import NotAvailableError
+from episoded.daemon.jobs import Job
+from episoded.daemon.supervisor import Supervisor
 from episoded.daemon.watch import Watcher
 from recordings import EPISODE
 
@@ -181,7 +184,17 @@ def watch(*paths: str) -> None:
     watcher.stop()
 
 
-ROLES = {role.__name__: role for role in (publish, replace, hold, leave, race, work, crash, watch)}
+def supervise(root: str) -> None:
+    """Give one worker one episode, say its pid, and wait."""
+    supervisor = Supervisor(Config.model_validate({"workers": {"cpu": 1}}))
+    supervisor.assign(Job("work", recordings.work(Path(root))))
+    (slot,) = supervisor.slots
+    assert slot.process is not None
+    say(slot.process.pid)
+    wait_for_go()
+
+
+ROLES = {role.__name__: role for role in (publish, replace, hold, leave, race, work, crash, watch, supervise)}
 
 if __name__ == "__main__":
     ROLES[sys.argv[1]](*sys.argv[2:])

@@ -39,6 +39,14 @@ def eventually(condition: Callable[[], Any], *, within: float = 30.0, what: str 
         time.sleep(0.01)
 
 
+def process_state(pid: int) -> str | None:
+    """The state letter of a process ("T" = stopped, "Z" = dead but not buried), None when there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return None
+
+
 class Actor:
     """A real process in a role of tests/actors.py: it hears its stdin, and says lines on stdout."""
 
@@ -74,7 +82,7 @@ class Actor:
 
     def stopped(self) -> bool:
         """Whether the kernel has it stopped (SIGSTOP)."""
-        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+        return process_state(self.pid) == "T"
 
     def kill(self) -> None:
         self.process.kill()
