@@ -255,6 +255,13 @@ class TestAggregate:
         assert {key: stats[key] for key in theirs} == theirs
         assert stats[WRIST]["count"] == [10]
 
+    def test_half_of_that_file_is_tried_again(self, tmp_path: Path) -> None:
+        root = recording(tmp_path / "v20", version="v2.0")
+        finish(root)
+        [edit] = [edit for edit in LEROBOT.mend(root, root) if edit.target.name == "stats.json"]
+        with pytest.raises(RetryableError):
+            edit.derive((root / "meta/stats.json").read_bytes()[:100])
+
 
 class TestTable:
     def test_columns_of_mere_paths_go_and_the_recorded_file_is_kept(self, tmp_path: Path) -> None:

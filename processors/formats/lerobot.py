@@ -60,7 +60,6 @@ class LeRobot:
     def __init__(self) -> None:
         self._metas: dict[Path, _Meta] = {}
         self._listed: dict[Path, _Listed] = {}
-        self._statistics: dict[Path, tuple[Signature, frozenset[int]]] = {}
 
     def detect(self, root: Path) -> bool:
         """Whether there is a `meta/info.json`."""
@@ -82,7 +81,7 @@ class LeRobot:
         """What has arrived of the episode's frames, table and finished videos."""
         try:
             known, index = self._find(root, episode_id)
-            return look_at(root, known.info, index, known.lengths[index], self._with_statistics(root))
+            return look_at(root, known.info, index, known.lengths[index])
         except EpisodedError as error:
             return Upload(0, 0, 0, (error.message,))
         except OSError as error:
@@ -114,13 +113,6 @@ class LeRobot:
             self._metas.pop(root, None)
             known = self._metas[root] = _Meta(signatures, meta.read_info(info), meta.read_lengths(episodes))
         return known
-
-    def _with_statistics(self, root: Path) -> frozenset[int]:
-        path = root / meta.EPISODES_STATS
-        signature, known = _signature(path), self._statistics.get(root)
-        if known is None or known[0] != signature:
-            known = self._statistics[root] = (signature, meta.indices_in(path))
-        return known[1]
 
     def _find(self, root: Path, episode_id: str) -> tuple[_Meta, int]:
         known = self._meta(root)

@@ -10,31 +10,27 @@ from typing import TYPE_CHECKING
 
 from .base import Upload
 from .lerobot_frames import folder_names, frame_folder, sort_entries
-from .lerobot_info import EPISODES_STATS
 from .lerobot_table import read_table
 from .whole import is_pointer, mp4_ends, parquet_ends, png_ends
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Collection
     from pathlib import Path
 
     from .lerobot_info import CameraFeature, DatasetInfo
 
 
-def look_at(root: Path, info: DatasetInfo, index: int, length: int, with_statistics: Collection[int]) -> Upload:
+def look_at(root: Path, info: DatasetInfo, index: int, length: int) -> Upload:
     """Every input file of the episode at `index`, which has `length` frames by its line in `meta/episodes.jsonl`.
 
-    `with_statistics`: the episodes with a line in `meta/episodes_stats.jsonl`, the last thing that LeRobot v2.1 writes
-    of an episode. The line is waited for where the recorder writes such lines at all; some never do. Raises OSError,
+    The episode's line in `meta/episodes_stats.jsonl`, which LeRobot v2.1 writes last of all, is not waited for: some
+    recorders never write it, it says nothing of the frames, and it is computed when it is not there. Raises OSError,
     and InputError (`frames_ambiguous`, or what `read_table` raises).
     """
     look = _Look(root, info, index, length)
     look.table()
     for camera in info.cameras:
         look.camera(camera)
-    if with_statistics and index not in with_statistics:
-        look.missing.append(f"the line of episode {index} in {EPISODES_STATS}")
     if not look.missing:
         look.missing += [f"the end of {path.name} in {path.parent}" for path in look.pngs if not png_ends(path)]
     return Upload(look.files, look.bytes, look.newest, tuple(look.missing))

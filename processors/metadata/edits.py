@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
 from ..base import Edit
-from ..formats.lerobot_info import EPISODES, EPISODES_STATS, INFO, STATS, read_info, read_lengths
+from ..formats.lerobot_info import EPISODES, EPISODES_STATS, INFO, STATS, parse_object, read_info, read_lengths
 from ..formats.names import is_ignored
 from .quality import control_path
 
@@ -63,16 +63,19 @@ def _statistics(
 ) -> Edit:
     if info.version < (2, 1):
         return Edit(STATS, lambda current: _aggregate(root, output, cameras, current))
-    return Edit(EPISODES_STATS, lambda current: _lines(root, cameras, finished(), current))
+    received = None if output == root else root / EPISODES_STATS
+    return Edit(EPISODES_STATS, lambda current: _lines(received, cameras, finished(), current))
 
 
-def _lines(root: Path, cameras: Collection[str], finished: Mapping[int, Stats], current: bytes | None) -> bytes:
-    """The lines that are there, made whole; a line that the recorder wrote is taken over into another output."""
+def _lines(
+    received: Path | None, cameras: Collection[str], finished: Mapping[int, Stats], current: bytes | None
+) -> bytes:
+    """The lines that are there, made whole; what the recorder wrote (`received`) is taken over into another output."""
     from .episode_stats import line_of, with_line
 
-    content, received = current or b"", _read(root / EPISODES_STATS)
+    content, recorded = current or b"", _read(received) if received else b""
     for index, stats in finished.items():
-        if line_of(content, index) is None and (line := line_of(received, index)):
+        if line_of(content, index) is None and (line := line_of(recorded, index)):
             content = with_line(content, index, json.loads(line)["stats"], ())
         content = with_line(content, index, stats, cameras)
     return content
@@ -82,11 +85,9 @@ def _aggregate(root: Path, output: Path, cameras: Collection[str], current: byte
     """`meta/stats.json` of v2.0; None: nothing to do."""
     from .episode_stats import aggregate, with_aggregate
 
-    content = current or _read(root / STATS) or b"{}"
-    stats = with_aggregate(content, aggregate(list(dict(_published(output)).values())), cameras)
-    return (
-        None if current and stats == json.loads(current) else json.dumps(stats, indent=4, ensure_ascii=False).encode()
-    )
+    found = parse_object(current or _read(root / STATS) or b"{}", output / STATS)
+    stats = with_aggregate(found, aggregate(list(dict(_published(output)).values())), cameras)
+    return None if current and stats == found else json.dumps(stats, indent=4, ensure_ascii=False).encode()
 
 
 def _published(output: Path) -> Iterator[tuple[int, Stats]]:

@@ -95,14 +95,13 @@ def aggregate(episodes: Sequence[Stats]) -> Stats:
     return {key: _together([stats[key] for stats in episodes if key in stats]) for key in keys}
 
 
-def with_aggregate(content: bytes, total: Stats, cameras: Collection[str]) -> dict[str, Any]:
-    """`meta/stats.json` of v2.0 with what it lacks.
+def with_aggregate(found: Mapping[str, Any], total: Stats, cameras: Collection[str]) -> dict[str, Any]:
+    """`meta/stats.json` of v2.0, as `found`, with what it lacks.
 
     An entry of the recorder is kept if it is valid. Ours have a `count`, which v2.0's own have not, and are replaced
     by an aggregate over as many or more samples.
     """
-    value = json.loads(content)
-    stats: Stats = {**value} if isinstance(value, dict) else {}
+    stats = {**found}
     for key, entry in total.items():
         old = stats.get(key)
         if not isinstance(old, dict) or (key in cameras and not is_valid_picture(old)) or _ours(old, entry):
