@@ -90,7 +90,7 @@ def plan(params: EncodeParams, size: tuple[int, int], threads: int, existing: Si
     if _too_odd(settings, size):
         settings, why = _even_out(settings, size, params)
         notes += why
-    codec, why = _hardware(params.hardware, settings.codec)
+    codec, why = _hardware(params.hardware, settings)
     encoding = Encoding(
         codec=codec,
         options=_options(settings, codec, threads),
@@ -164,32 +164,33 @@ def _hardware_options(settings: CodecSettings, codec: str) -> dict[str, str]:
     return {**quality, "g": str(settings.gop), "bf": str(settings.bf or 0)}
 
 
-def _hardware(wanted: str, software: str) -> tuple[str, list[str]]:
-    """The first hardware encoder that works, or `software` and why each was passed over."""
-    if wanted == "off":
-        return software, []
+def _hardware(wanted: str, settings: CodecSettings) -> tuple[str, list[str]]:
+    """The first hardware encoder that works, or the settings' own codec and why each was passed over."""
+    family = HARDWARE[settings.codec]
+    if wanted == "off" or (wanted != "auto" and wanted not in family):  # continuing a camera in another codec
+        return settings.codec, []
     reasons = []
-    for codec in HARDWARE[software] if wanted == "auto" else (wanted,):
-        reason = refusal(codec)
+    for codec in family if wanted == "auto" else (wanted,):
+        reason = refusal(codec, settings.pix_fmt)
         if reason is None:
             return codec, [f"encoded by {codec}"]
         reasons.append(f"{codec} does not work here: {reason}")
-    return software, reasons
+    return settings.codec, reasons
 
 
 @lru_cache(maxsize=16)
-def refusal(codec: str) -> str | None:
-    """Why a hardware encoder does not work on this machine, or None: a few frames are really encoded to find out.
+def refusal(codec: str, pix_fmt: str = "yuv420p") -> str | None:
+    """Why an encoder does not work on this machine, or None: a few frames are really encoded to find out.
 
     That libav was built with an encoder says nothing: LeRobot's "auto" picks NVENC on machines without a GPU.
     """
     width, height = _TEST_SIZE
     picture = np.linspace(0, 255, width * height * 3, dtype=np.uint8).reshape(height, width, 3)
-    frame = VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
+    frame = VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=pix_fmt)
     try:
         with av.open(io.BytesIO(), "w", format="mp4") as container:
             stream: Any = container.add_stream(codec, rate=Fraction(30))
-            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
             packets = []
             for index in range(5):
                 frame.pts = index
