@@ -88,19 +88,20 @@ def install() -> dict[str, Any]:
     run(documented("collector"))
     verify = ["systemd-analyze", "verify", "--man=no", "episoded.service"]
     words = subprocess.run(verify, capture_output=True, text=True, check=False)
-    CONFIG.write_text(SETTINGS)
     write("/etc/systemd/system/episoded.service.d/impatient.conf", IMPATIENT)
     run("systemctl daemon-reload")
     return {"verify": words.stdout + words.stderr, "verify_rc": words.returncode}
 
 
 def start() -> dict[str, Any]:
+    """With the config.toml of the project as it is."""
     run(documented("start"))
     facts = unit("ActiveState", "SubState", "StatusText", "UnitFileState", "MainPID")
     return facts | {"process": process(int(facts["MainPID"]))}
 
 
 def add_folder() -> dict[str, Any]:
+    CONFIG.write_text(SETTINGS)
     run(documented("folder"))
     return unit("ActiveState", "ReadWritePaths")
 
