@@ -8,6 +8,7 @@ import typer
 from ..errors import EpisodedError, ExitCode, exit_code, from_os_error
 from . import bench, demo, doctor, process, retry, run, show, status, submit, verify, wait, work
 from .options import ConfigOption, use_everywhere
+from .terminal import shown
 
 #: Every module brings its own command; a new one adds its `register`. They are listed in the order of the help.
 _COMMANDS = (demo, process, submit, wait, run, work, status, show, bench, retry, verify, doctor)
@@ -68,6 +69,7 @@ def main() -> None:
 
 
 def _complain(error: EpisodedError) -> None:
-    typer.secho(f"error: {error.message}", fg=typer.colors.RED, err=True)
+    for line in error.message.split("\n"):
+        typer.secho(f"error: {shown(line)}", fg=typer.colors.RED, err=True)
     if error.hint:
-        typer.echo(f"  what to do: {error.hint}", err=True)
+        typer.echo(f"  what to do: {shown(error.hint)}", err=True)
