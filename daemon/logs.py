@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+from typing import TYPE_CHECKING, Final
 
 import structlog
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, WrappedLogger
+
+#: sd-daemon(3): the priority that the journal takes from the beginning of a line.
+_PRIORITIES: Final = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+_to_json: Final = structlog.processors.JSONRenderer()
 
 
 def configure(level: str = "info", *, json: bool | None = None) -> None:
@@ -14,7 +23,7 @@ def configure(level: str = "info", *, json: bool | None = None) -> None:
     renderer: structlog.typing.Processor
     # Not rich's tracebacks: with every local variable in them, one took 4 s to format.
     for_people = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
-    renderer = structlog.processors.JSONRenderer() if as_json else for_people
+    renderer = _render_json if as_json else for_people
     exceptions = [structlog.processors.format_exc_info] if as_json else []
     structlog.configure(
         processors=[
@@ -28,3 +37,10 @@ def configure(level: str = "info", *, json: bool | None = None) -> None:
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def _render_json(logger: WrappedLogger, method: str, event: EventDict) -> str:
+    """One JSON line; for the journal with its priority in front, so that `journalctl -p warning` finds it."""
+    line = _to_json(logger, method, event)
+    prefix = f"<{_PRIORITIES.get(method, 6)}>" if "JOURNAL_STREAM" in os.environ else ""
+    return prefix + (line if isinstance(line, str) else line.decode())

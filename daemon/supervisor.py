@@ -175,6 +175,8 @@ class Supervisor:
         code = self._bury(slot)
         if job is None:
             return []
+        if code == -signal.SIGTERM:  # asked to stop before it could listen: as good as released
+            return [Ending(job, "released")]
         oom_kills = _oom_kills()
         words = _how_it_died(code, out_of_memory=oom_kills > self._oom_kills)
         self._oom_kills = oom_kills
