@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 BUSY = 0.3  # cores used by others above which a measurement is taken again
-TRIES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +45,20 @@ def measure(work: Callable[[], object]) -> Sample:
 
 
 def rounds(
-    contestants: Mapping[str, Callable[[], object]], count: int, tell: Callable[[str], None]
+    contestants: Mapping[str, Callable[[], object]], count: int, tries: int, tell: Callable[[str], None]
 ) -> dict[str, list[Sample]]:
     """Each contestant once a round, the order rotated, so that drift of the machine hits all alike.
 
-    A run during which others kept more than `BUSY` cores busy is repeated; the quietest of `TRIES` counts.
+    A run during which others kept more than `BUSY` cores busy is repeated; the quietest of `tries` counts.
     """
     names = list(contestants)
     samples: dict[str, list[Sample]] = {name: [] for name in names}
     for number in range(count):
         for name in names[number % len(names) :] + names[: number % len(names)]:
-            tries = []
-            while len(tries) < TRIES and (not tries or tries[-1].others > BUSY):
-                tries.append(measure(contestants[name]))
-            best = min(tries, key=lambda sample: sample.others)
+            taken: list[Sample] = []
+            while len(taken) < tries and (not taken or taken[-1].others > BUSY):
+                taken.append(measure(contestants[name]))
+            best = min(taken, key=lambda sample: sample.others)
             samples[name].append(best)
             tell(f"round {number + 1}/{count}  {name:42s} {best.wall:6.2f} s  others {best.others:.2f} cores")
     return samples

@@ -129,8 +129,8 @@ def _keep_freed_memory() -> None:
     """Let the C library reuse the megabytes that each frame takes and frees, instead of giving them back.
 
     glibc learns its limits from the largest block freed so far (mallopt(3), M_MMAP_THRESHOLD): one block below its
-    maximum of 32 MiB teaches it once. Without that a frame costs up to 420 page faults, a fifth of its reading time. The
-    block itself is never touched and costs nothing; another C library does not care.
+    maximum of 32 MiB teaches it once. Without that a frame costs up to 420 page faults, a fifth of the time it takes
+    to read. The block itself is never touched and costs nothing; another C library does not care.
     """
     bytearray((32 << 20) - (64 << 10))
 
