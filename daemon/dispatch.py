@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import itertools
+import math
 import os
 import time
 from dataclasses import dataclass
@@ -33,7 +34,6 @@ log = structlog.get_logger()
 #: Seconds that an episode rests after a job that left no record of how it ended; doubled each time, up to the cap.
 STUMBLE_S: Final = 1.0
 STUMBLE_CAP_S: Final = 300.0
-_WORDLESS: Final = ("error", "died", "lost", "vanished")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +96,19 @@ class Dispatcher:
         """
         path = ending.job.work.control.path
         self._ended.add(path)
-        if ending.ended in _WORDLESS:
+        if _is_wordless(ending):
             count = self._stumbles[path].count + 1 if path in self._stumbles else 1
             pause_s = min(STUMBLE_S * 2.0 ** (count - 1), STUMBLE_CAP_S)
             self._stumbles[path] = _Stumble(count, self._clock() + pause_s, ending.reason or ending.ended)
         else:
             self._stumbles.pop(path, None)
+
+    def next_rest_ends_s(self) -> float:
+        """Seconds until an episode has rested enough; infinity when none rests."""
+        now = self._clock()
+        return min(
+            (stumble.until - now for stumble in self._stumbles.values() if stumble.until > now), default=math.inf
+        )
 
     def next_jobs(self, busy: list[Job], slots: int) -> list[Job]:
         """Jobs for the free ones of `slots` workers, in turn from each dataset: a large one must not starve others."""
@@ -239,3 +246,14 @@ class Dispatcher:
 def _signature(path: Path) -> tuple[int, int, int]:
     status = path.stat()
     return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _is_wordless(ending: Ending) -> bool:
+    """Whether a job did not end well, and no marker says so."""
+    if ending.ended not in ("error", "died", "lost", "vanished"):
+        return False
+    try:
+        markers = ending.job.work.control.markers()
+    except OSError:
+        return True
+    return markers.outcome is None and not markers.final

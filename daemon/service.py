@@ -106,8 +106,9 @@ class Service:
         Workers that report progress, several times a second each, do not make a scan due.
         """
         now = time.monotonic()
-        period = min(self._config.service.rescan_s, sdnotify.watchdog_interval_s() or float("inf"))
-        earliest, latest, due = now + pause_s, now + period, False
+        watchdog_s = sdnotify.watchdog_interval_s() or float("inf")
+        period = min(self._config.service.rescan_s, watchdog_s, self._dispatcher.next_rest_ends_s())
+        earliest, latest, due = now + pause_s, now + max(pause_s, period), False
         while not (self._stops or self._reload):
             limit = min(earliest, latest) if due else latest
             if (now := time.monotonic()) >= limit:

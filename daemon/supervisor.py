@@ -119,14 +119,14 @@ class Supervisor:
                 slot.process.send_signal(signal.SIGTERM)
 
     def close(self, grace_s: float = 5.0) -> None:
-        """End all workers; what does not end by itself is killed. Leaves no orphan."""
+        """End all workers. Who is still busy is killed, an idle one that does not end by itself too: no orphans."""
         for slot in self.slots:
             if slot.connection:
                 with suppress(OSError):
                     slot.connection.send(None)
         deadline = self._clock() + grace_s
         for slot in self.slots:
-            if slot.process:
+            if slot.process and not slot.busy:
                 with suppress(subprocess.TimeoutExpired):
                     slot.process.wait(max(0.0, deadline - self._clock()))
             self._bury(slot)

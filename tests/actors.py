@@ -6,7 +6,9 @@ They say what they did in lines on stdout. Where one has to wait, it waits until
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
+import functools
 import importlib
 import os
 import random
@@ -18,9 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import recordings
-from episoded.daemon import chain, crashpoints, finish, fsio, logs
+from episoded.daemon import chain, config, crashpoints, finish, fsio, logs, service
 from episoded.daemon.claim import take
-from episoded.daemon.config import Config
 from episoded.daemon.control import ControlDir
 from episoded.daemon.errors import NotAvailableError
 from episoded.daemon.jobs import Job
@@ -30,6 +31,8 @@ from recordings import EPISODE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from watchdog.observers.api import BaseObserver
 
 
 def say(*words: object) -> None:
@@ -186,7 +189,7 @@ def watch(*paths: str) -> None:
 
 def supervise(root: str) -> None:
     """Give one worker one episode, say its pid, and wait."""
-    supervisor = Supervisor(Config.model_validate({"workers": {"cpu": 1}}))
+    supervisor = Supervisor(config.Config.model_validate({"workers": {"cpu": 1}}))
     supervisor.assign(Job("work", recordings.work(Path(root))))
     (slot,) = supervisor.slots
     assert slot.process is not None
@@ -194,7 +197,19 @@ def supervise(root: str) -> None:
     wait_for_go()
 
 
-ROLES = {role.__name__: role for role in (publish, replace, hold, leave, race, work, crash, watch, supervise)}
+def serve(settings: str, deaf: str) -> None:
+    """Run the service. `deaf`: on a kernel that has no inotify instance left."""
+    if deaf:
+
+        def none_left() -> BaseObserver:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+        service.Watcher = functools.partial(Watcher, make_observer=none_left)
+    logs.configure("info")
+    service.Service(config.load(Path(settings))).run()
+
+
+ROLES = {role.__name__: role for role in (publish, replace, hold, leave, race, work, crash, watch, supervise, serve)}
 
 if __name__ == "__main__":
     ROLES[sys.argv[1]](*sys.argv[2:])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -20,7 +22,6 @@ from episoded.processors import formats, simulation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -150,26 +151,30 @@ def _index(episode: str) -> int:
 
 
 def leftovers(root: Path) -> list[str]:
-    """What a dataset whose episodes are all finished has no reason to hold."""
-    found = [f"not ready: {path.name}" for path in root.glob(f"{CONTROL}/episode_*") if not (path / "ready").exists()]
-    found += [f"not tidy: {path.name}" for path in root.glob(f"{CONTROL}/episode_*") if not (path / "cleaned").exists()]
-    for path in root.rglob("*"):
-        if path.name.startswith(".t-") or (CONTROL in path.parts and re.fullmatch(r"g\d{6}|aside", path.name)):
-            found.append(f"left over: {path.relative_to(root)}")
+    """What a dataset whose episodes are all finished has no reason to hold, or to lack."""
+    controls = [ControlDir.of(root, name) for name in formats.by_name("lerobot").listing(root).episodes]
+    found = [f"not ready: {control.path.name}" for control in controls if not control.markers().ready]
+    found += [f"not tidy: {control.path.name}" for control in controls if not control.markers().cleaned]
+    for folder, folders, files in os.walk(root):  # unlike rglob it bears folders that go away meanwhile
+        inside = CONTROL in Path(folder).parts
+        for name in folders + files:
+            if name.startswith(".t-") or (inside and re.fullmatch(r"g\d{6}|aside", name)):
+                found.append(f"left over: {folder}/{name}")
     if (root / "images").exists():
         found.append("images/ is still there")
-    return found + unsettled(root)
+    return found or unsettled(root)
 
 
 def unsettled(root: Path) -> list[str]:
     """Shared files that are not what probing the published files gives."""
-    edits = formats.by_name("lerobot").mend(root, root)
+    edits = [edit for edit in formats.by_name("lerobot").mend(root, root) if edit.target.parts[0] == "meta"]
     assert edits, "there is always info.json"
-    return [
-        f"would change: {edit.target}"
-        for edit in edits
-        if edit.derive((root / edit.target).read_bytes()) not in (None, (root / edit.target).read_bytes())
-    ]
+    changed = []
+    for edit in edits:
+        current = (root / edit.target).read_bytes()
+        if edit.derive(current) not in (None, current):
+            changed.append(f"would change: {edit.target}")
+    return changed
 
 
 def snapshot(root: Path) -> dict[str, tuple[int, int, int]]:
