@@ -605,8 +605,30 @@ def mend(root: Path) -> None:
             path.write_bytes(new)
 
 
-def test_the_ends_of_real_videos() -> None:
-    folder = DATA / "reference/g1_v21/videos/chunk-000/observation.images.cam_high"
-    if not folder.is_dir():
-        pytest.skip(f"needs the real recordings ({folder})")
-    assert all(mp4_ends(path) for path in folder.iterdir())
+class TestEndsOfVideos:
+    FTYP, MOOV = b"\0\0\0\x0cftypisom", b"\0\0\0\x08moov"
+
+    @pytest.mark.parametrize(
+        ("content", "whole"),
+        [
+            (FTYP + MOOV, True),
+            (FTYP + MOOV + b"\0\0\0\0mdat to the end", True),
+            (FTYP + b"\0\0\0\x01mdat" + bytes(7) + b"\x12ab" + MOOV, True),
+            (FTYP + b"\0\0\0\x01mdat" + bytes(7) + b"\xffab" + MOOV, False),
+            (FTYP + MOOV[:-1], False),
+            (FTYP + b"\0\0\0\x0amdatab", False),
+            (FTYP, False),
+            (b"", False),
+            (bytes(100), False),
+        ],
+    )
+    def test_an_index_and_boxes_that_fill_the_file(self, tmp_path: Path, content: bytes, whole: bool) -> None:
+        path = tmp_path / "video.mp4"
+        path.write_bytes(content)
+        assert mp4_ends(path) is whole
+
+    def test_of_real_ones(self) -> None:
+        folder = DATA / "reference/g1_v21/videos/chunk-000/observation.images.cam_high"
+        if not folder.is_dir():
+            pytest.skip(f"needs the real recordings ({folder})")
+        assert all(mp4_ends(path) for path in folder.iterdir())

@@ -344,6 +344,12 @@ class TestOutputOfItsOwn:
         assert stats_lines(output) == stats_lines(root)
         assert info_of(output)["features"][TOP]["info"]["video.codec"] == "h264"
 
+    def test_statistics_that_the_recorder_computed_are_taken_over(self, root: Path, tmp_path: Path) -> None:
+        path = root / "meta/episodes_stats.jsonl"
+        path.write_text(path.read_text().replace('"count": [5]', '"count": [7]'))
+        output = finish(root, tmp_path / "finished", remove_inputs="keep")
+        assert (output / "meta/episodes_stats.jsonl").read_bytes() == path.read_bytes()
+
     def test_picture_columns_are_dropped_on_the_way(self, tmp_path: Path) -> None:
         root = recording(tmp_path / "dorobot", version="dorobot-images", episodes=1)
         output = finish(root, tmp_path / "finished", remove_inputs="keep")
