@@ -262,7 +262,8 @@ class TestTheCommand:
         assert snapshot(drop) == {name[5:]: value for name, value in before.items() if name.startswith("drop/")}
 
     @pytest.mark.parametrize("columns", [80, 120])
-    def test_nothing_leaves_the_terminal(self, tmp_path: Path, drop: Path, every_state: Path, columns: int) -> None:
+    @pytest.mark.usefixtures("every_state")
+    def test_nothing_leaves_the_terminal(self, tmp_path: Path, drop: Path, columns: int) -> None:
         tiny(drop / ("a dataset with a name as long as " + "nobody " * 8))
         code, said = on_terminal("status", columns=columns, config=configure(tmp_path, drop))
         lines = plain(said).splitlines()

@@ -100,7 +100,7 @@ def _process(target: Target, config: "Config", *, bars: bool) -> ExitCode:
         run.run(plan.jobs)
         if not run.stops:
             batch.mend(target.view(), config)
-        return _conclude(display, target, run, time.monotonic() - started)
+    return _conclude(display, target, run, time.monotonic() - started)
 
 
 def _listen_to_signals(run: "Batch") -> None:
