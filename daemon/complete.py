@@ -12,6 +12,7 @@ the chain gets it and says by name what is missing. Only our own monotonic clock
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -26,10 +27,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether an episode's upload is complete; if not, why, in words for `episoded status`."""
+    """Whether an episode's upload is complete; if not, why, in words for `episoded status`.
+
+    `again_s`: seconds after which the answer changes if nothing else does.
+    """
 
     complete: bool
     reason: str = ""
+    again_s: float = math.inf
 
 
 @dataclass
@@ -45,9 +50,10 @@ class UploadTracker:
         if rule.complete == "marker" and not marked:
             return Verdict(False, "waiting for the uploader's marker")
         if upload.missing:
-            return Verdict(quiet_s >= rule.incomplete_s, _still_missing(upload.missing))
+            left_s = rule.incomplete_s - quiet_s
+            return Verdict(left_s <= 0, _still_missing(upload.missing), left_s)
         if rule.complete == "quiet" and not marked and quiet_s < rule.quiet_s:
-            return Verdict(False, f"quiet for {quiet_s:.0f} of {rule.quiet_s:.0f} s")
+            return Verdict(False, f"quiet for {quiet_s:.0f} of {rule.quiet_s:.0f} s", rule.quiet_s - quiet_s)
         return Verdict(True)
 
     def keep(self, keys: Collection[Hashable]) -> None:

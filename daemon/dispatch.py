@@ -71,6 +71,7 @@ class Dispatcher:
         self._turns: dict[Path, int] = {}
         self._tried: set[Path] = set()
         self._mended: dict[Path, tuple[tuple[int, int, int], ...]] = {}
+        self._judged_again: dict[Path, float] = {}
         self.held: dict[str, str] = {}
         self.problems: dict[str, str] = {}
         self.paused: dict[str, str] = {}
@@ -78,7 +79,7 @@ class Dispatcher:
     def take_in(self, views: list[DropView]) -> bool:
         """A fresh scan: mark complete uploads pending. True when that changed anything, so that a scan is due."""
         self._datasets = [dataset for view in views for dataset in view.datasets]
-        self._ended, self.held = set(), {}
+        self._ended, self.held, self._judged_again = set(), {}, {}
         self._forget_the_gone()
         before, self.problems = self.problems, {}
         changed = [self._submit_complete(dataset) for dataset in self._datasets]
@@ -103,12 +104,11 @@ class Dispatcher:
         else:
             self._stumbles.pop(path, None)
 
-    def next_rest_ends_s(self) -> float:
-        """Seconds until an episode has rested enough; infinity when none rests."""
+    def look_again_s(self) -> float:
+        """Seconds until time alone changes something: an episode has rested, an upload been quiet, for long enough."""
         now = self._clock()
-        return min(
-            (stumble.until - now for stumble in self._stumbles.values() if stumble.until > now), default=math.inf
-        )
+        times = (*(stumble.until for stumble in self._stumbles.values()), *self._judged_again.values())
+        return min((at - now for at in times if at > now), default=math.inf)
 
     def next_jobs(self, busy: list[Job], slots: int) -> list[Job]:
         """Jobs for the free ones of `slots` workers, in turn from each dataset: a large one must not starve others."""
@@ -153,6 +153,7 @@ class Dispatcher:
         verdict = self._tracker.judge(key, upload, dataset.drop, marked=marked)
         if not verdict.complete:
             self.held[str(key)] = verdict.reason
+            self._judged_again[key] = self._clock() + verdict.again_s
         return verdict.complete
 
     def _forget_the_gone(self) -> None:

@@ -107,7 +107,7 @@ class Service:
         """
         now = time.monotonic()
         watchdog_s = sdnotify.watchdog_interval_s() or float("inf")
-        period = min(self._config.service.rescan_s, watchdog_s, self._dispatcher.next_rest_ends_s())
+        period = min(self._config.service.rescan_s, watchdog_s, self._dispatcher.look_again_s())
         earliest, latest, due = now + pause_s, now + max(pause_s, period), False
         while not (self._stops or self._reload):
             limit = min(earliest, latest) if due else latest

@@ -211,6 +211,14 @@ class TestQuiet:
         station.now += 1
         assert station.offers() == [f"arm/{EPISODE}"]
 
+    def test_it_is_looked_at_again_when_its_time_is_over(self, station: Station) -> None:
+        """Not only at the next rescan: a short quiet time would be rounded up to its period."""
+        station.offers()
+        assert station.dispatcher.look_again_s() == QUIET_S
+        station.now += QUIET_S - 1
+        station.offers()
+        assert station.dispatcher.look_again_s() == 1
+
     def test_a_write_with_a_preserved_mtime_is_seen(self, station: Station) -> None:
         """`rsync -t` and `cp -p` set the mtime back; same size, same mtime, other content."""
         frame = next(iter(station.drop.rglob("frame_000000.png")))
