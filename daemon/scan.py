@@ -175,7 +175,9 @@ def _datasets_below(folder: Path, depth: int = 1) -> Iterator[tuple[Path, str]]:
         path = Path(child.path)
         if formats.is_ignored(child.name):
             continue
-        if child.is_symlink():
+        if not _is_text(child.name):
+            yield path, "its name is no UTF-8, which the libraries that read tables and videos need: rename it"
+        elif child.is_symlink():
             yield path, "a symlink: not followed, it may leave the drop folder or lead to a dataset twice"
         elif child.is_dir():
             try:
@@ -190,6 +192,14 @@ def _datasets_at(path: Path, depth: int) -> list[tuple[Path, str]]:
     if depth < MAX_DEPTH and _any_dataset(inner := list(_datasets_below(path, depth + 1))):
         return inner
     return [(path, "not a dataset (yet): no meta/info.json")]
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _any_dataset(found: list[tuple[Path, str]]) -> bool:

@@ -10,6 +10,7 @@ import errno
 import fcntl
 import functools
 import importlib
+import json
 import os
 import random
 import shutil
@@ -23,8 +24,11 @@ import recordings
 from episoded.daemon import chain, config, crashpoints, finish, fsio, logs, service
 from episoded.daemon.claim import take
 from episoded.daemon.control import ControlDir
+from episoded.daemon.dispatch import Dispatcher
 from episoded.daemon.errors import NotAvailableError
+from episoded.daemon.guard import Guard
 from episoded.daemon.jobs import Job
+from episoded.daemon.scan import Scanner
 from episoded.daemon.supervisor import Supervisor
 from episoded.daemon.watch import Watcher
 from recordings import EPISODE
@@ -197,6 +201,27 @@ def supervise(root: str) -> None:
     wait_for_go()
 
 
+def look(drop: str) -> None:
+    """Scan a drop folder for what is renamed in, and say as JSON what would be begun and what is in the way."""
+    loaded = config.Config.model_validate({"drop": [{"path": drop, "complete": "rename"}]})
+    scanner, dispatcher = (
+        Scanner(loaded.drops),
+        Dispatcher(loaded, Guard(loaded.guard, lambda _: 1 << 50, lambda: 1 << 40)),
+    )
+    dispatcher.take_in(scanner.scan())
+    dispatcher.take_in(views := scanner.scan())
+    offers = sorted(str(job.work.root) for job in dispatcher.next_jobs([], 99))
+    say(json.dumps({"offers": offers, "problems": dispatcher.problems, "error": views[0].error}))
+
+
+def try_work(root: str, episode: str) -> None:
+    """Work on an episode and say as JSON how it ended, or why it failed."""
+    logs.configure("critical")
+    task = recordings.work(Path(root), episode)
+    ended = chain.work_on(task)
+    say(json.dumps(task.control.failure(task.control.markers()) or {"ended": ended}))
+
+
 def serve(settings: str, deaf: str) -> None:
     """Run the service. `deaf`: on a kernel that has no inotify instance left."""
     if deaf:
@@ -209,7 +234,10 @@ def serve(settings: str, deaf: str) -> None:
     service.Service(config.load(Path(settings))).run()
 
 
-ROLES = {role.__name__: role for role in (publish, replace, hold, leave, race, work, crash, watch, supervise, serve)}
+ROLES = {
+    role.__name__: role
+    for role in (publish, replace, hold, leave, race, work, crash, watch, supervise, look, try_work, serve)
+}
 
 if __name__ == "__main__":
     ROLES[sys.argv[1]](*sys.argv[2:])
