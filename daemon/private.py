@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 START_S: Final = 30.0
 STOP_S: Final = 90.0
 _POLL_S: Final = 0.02
+#: Whoever looks on waits for it; nothing comes over a network that may stall for minutes.
+RETRY_DELAY_S: Final = 1.0
+INCOMPLETE_S: Final = 10.0
 #: Less than the real default: a laptop with little space left should still be able to look at it.
 _GUARD: Final = 'disk_low = "500 MB"\ndisk_high = "600 MB"\nmemory_low = "200 MB"'
 
@@ -117,12 +120,16 @@ class PrivateService:
                 "[service]",
                 f"state_dir = {json.dumps(str(self.state_dir))}",
                 "",
+                "[workers]",
+                f"retry_delay_s = {RETRY_DELAY_S:g}",
+                "",
                 "[guard]",
                 _GUARD,
                 "",
                 "[[drop]]",
                 f"path = {json.dumps(str(self.drop))}",
                 'complete = "marker"',
+                f"incomplete_s = {INCOMPLETE_S:g}",
                 "",
             ]
         )

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from episoded.processors import formats
 
-from .. import attempts
 from ..chain import Work, work_on
 from ..config import Pipeline
 from ..control import ControlDir
@@ -157,14 +156,14 @@ def encoding(mode: Mode, folder: Path, settings: Settings) -> Encoding:
 def _process(root: Path, episode_id: str, threads: int) -> None:
     layout = formats.detect(root)
     assert layout is not None
-    once = attempts.AttemptPolicy(limit=1)
-    work = Work(root, root, episode_id, layout.name, Pipeline(name="default"), once, threads)
-    if work_on(work) != "ready":
-        _raise_failure(work.control)
+    work = Work(root, root, episode_id, layout.name, Pipeline(name="default"), threads=threads)
+    while work_on(work) == "waiting":  # it met the recorder while that was rewriting info.json: try again
+        time.sleep(_POLL_S)
+    _raise_failure(work.control)
 
 
 def _raise_failure(control: ControlDir) -> None:
-    """Raise what an episode failed with; one that will be tried again has failed here."""
+    """Raise what an episode failed with, if it has failed for good."""
     markers = control.markers()
-    if record := control.failure(markers):
+    if markers.failed and (record := control.failure(markers)):
         raise EpisodedError(str(record["code"]), f"{control.path.name}: {record['message']}", str(record["hint"]))
