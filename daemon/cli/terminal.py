@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
 
-#: Columns when the output goes into a file or a pipe and nobody says otherwise.
-PIPED_WIDTH: Final = 120
+#: Columns when the output goes into a file or a pipe: lines are not broken there, for grep.
+PIPED_WIDTH: Final = 10_000
 
 
 def console(*, stderr: bool = False) -> Console:
