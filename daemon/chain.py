@@ -18,7 +18,7 @@ import structlog
 from episoded.processors import formats
 from episoded.processors.base import Artifact, Edit, StageContext
 
-from . import attempts, checkpoint, finish, fsio, stages
+from . import attempts, checkpoint, finish, stages
 from .checkpoint import Output, Record
 from .claim import HEARTBEAT_S, Claim, Leases, take
 from .control import ControlDir
@@ -161,10 +161,7 @@ class Chain:
         """Remove what generations that died have left half-made, and make our own scratch."""
         for scratch in self.control.scratches():
             discard_unpublished(scratch)
-        fsio.sweep_temps(self.control.path)
-        for stage in self.work.pipeline.stages:
-            with suppress(FileNotFoundError):
-                fsio.sweep_temps(self.control.path / stage)
+        self.control.sweep()
         self.claim.scratch.mkdir(exist_ok=True)
 
     def _tidy(self) -> None:

@@ -48,6 +48,13 @@ class ControlDir:
         """The private folders of all generations that still have one."""
         return [path for path in self.path.iterdir() if re.fullmatch(r"g\d{6}", path.name)]
 
+    def sweep(self) -> None:
+        """Remove what dead processes left half-published, here and in the folders of the stages."""
+        fsio.sweep_temps(self.path)
+        for path in self.path.iterdir():
+            with suppress(FileNotFoundError, NotADirectoryError):
+                fsio.sweep_temps(path)
+
     def progress(self, generation: int) -> Path:
         """Where the owner of a generation tells how far it is; atomic, not durable."""
         return self.scratch(generation) / "progress.json"

@@ -73,7 +73,7 @@ def tidy(control: ControlDir, root: Path, output: Path) -> bool:
     removed = sum(_remove_listed(root, folder, files) for folder, files in inputs.items())
     for scratch in control.scratches():
         fsio.remove_tree(scratch)
-    fsio.sweep_temps(control.path)
+    control.sweep()
     # By rename, not by link: nobody looks here again, so a kill must not leave a temporary name beside it.
     record = {"schema": SCHEMA, "removed": removed, "at": time.time()}
     fsio.replace(control.path / "cleaned", to_json(record), expected=None)

@@ -31,13 +31,17 @@ def machine_id() -> str:
 
 
 def process_started(pid: int) -> int | None:
-    """Start time of a process in clock ticks since boot, None when there is none: (pid, start) is unique per boot."""
+    """Start time of a process in clock ticks since boot, None when there is none: (pid, start) is unique per boot.
+
+    One that is dead but not yet buried by its parent does nothing any more: there is none.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
-    # The command name may hold spaces and parentheses; field 22 (starttime) counts from after the last ')'.
-    return int(stat.rpartition(")")[2].split()[19])
+    # The command name may hold spaces and parentheses; fields 3 (state) and 22 (starttime) come after the last ')'.
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else int(fields[19])
 
 
 @functools.cache

@@ -28,6 +28,15 @@ structlog.configure(
 )
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The soak takes minutes: only where it is asked for (`-m soak`)."""
+    if "soak" not in config.option.markexpr:
+        asked_for = pytest.mark.skip(reason="takes minutes: make soak, or pytest -m soak")
+        for item in items:
+            if item.get_closest_marker("soak"):
+                item.add_marker(asked_for)
+
+
 def eventually(condition: Callable[[], Any], *, within: float = 30.0, what: str = "") -> Any:
     """The first true value of `condition`; fails the test when there is none in time."""
     deadline = time.monotonic() + within

@@ -238,6 +238,15 @@ class TestTemps:
         fsio.sweep_temps(tmp_path)
         assert names(tmp_path) == set()
 
+    def test_of_a_dead_process_that_nobody_buried_yet_is_swept(
+        self, tmp_path: Path, actor: Callable[..., Actor]
+    ) -> None:
+        """Its lock is free already, so its episode is claimed again while it is still listed."""
+        dying = actor("publish", tmp_path / "name", "text", env={"EPISODED_CRASH_AT": "publish:linked"})
+        os.waitid(os.P_PID, dying.pid, os.WEXITED | os.WNOWAIT)
+        fsio.sweep_temps(tmp_path)
+        assert names(tmp_path) == {"name"}
+
     def test_of_a_stopped_process_is_left_and_its_publication_succeeds(
         self, tmp_path: Path, actor: Callable[..., Actor]
     ) -> None:
