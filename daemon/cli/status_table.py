@@ -50,19 +50,22 @@ def table(snapshot: Snapshot) -> RenderableType:
 
 def _service(snapshot: Snapshot) -> Iterator[RenderableType]:
     service = snapshot.service
-    line = Text(f"episoded {snapshot.version}  ")
+    line = Text(time.strftime("%H:%M:%S  ", time.localtime(snapshot.at)), "dim")
     if service.running:
         since = duration(snapshot.at - (service.since or snapshot.at))
-        line.append("service running", "green")
-        line.append(f" for {since} (pid {service.pid}), {service.busy} of {plural(service.slots, 'worker')} busy")
+        line.append("service running", "not dim green")
+        busy = f"{service.busy} of {plural(service.slots, 'worker')} busy"
+        line.append(f" for {since}, pid {service.pid}, {busy}", "not dim")
         if service.draining:
-            line.append(", stopping", "yellow")
+            line.append(", stopping", "not dim yellow")
     elif service.running is None:
-        line.append(f"may not look into {service.state_dir}: whether a service runs is not known", "yellow")
+        words = f"this user may not look into {shown(service.state_dir)}: whether a service runs is not known"
+        line.append(words, "not dim yellow")
     else:
-        line.append("no service running", "yellow")
-    line.append(f"  {time.strftime('%H:%M:%S', time.localtime(snapshot.at))}", "dim")
+        line.append("no service running", "not dim yellow")
     yield line
+    if service.version not in (None, snapshot.version):
+        yield _indented(Text(f"it is version {service.version}, this command is {snapshot.version}", "yellow"))
     for complaint in service.complaints:
         yield _indented(Text(f"watching: {shown(complaint)}", "yellow"))
     for objection in sorted(set((service.paused or {}).values())):
@@ -94,10 +97,11 @@ def _drop(drop: Drop, now: float) -> Iterator[RenderableType]:
     if running:
         yield _section("running")
         yield _running(running, now)
-    for title, state in (("failed", State.FAILED), ("tried again by itself", State.WAITING)):
+    mended = f"once mended: episoded retry {shown(drop.path)}/DATASET"
+    for title, hint, state in (("failed", mended, State.FAILED), ("tried again by itself", "", State.WAITING)):
         failures = [(dataset, one) for dataset in drop.datasets for one in dataset.failures if one.state is state]
         if failures:
-            yield _section(title)
+            yield _section(title).append(f"   {hint}", "not bold dim")
             yield from _failures(failures, now)
     yield from _list("not begun", _not_begun(drop.datasets))
     yield from _list("not processed", _not_processed(drop))

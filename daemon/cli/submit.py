@@ -11,6 +11,7 @@ from ..errors import EpisodedError, ExitCode
 from ..scan import DatasetView, EpisodeView
 from ..state import State
 from .options import WORK, ConfigOption, PathArgument, settings
+from .terminal import plural, shown
 
 
 def register(app: typer.Typer) -> None:
@@ -39,7 +40,7 @@ def submit(path: PathArgument, config: ConfigOption = None) -> None:
         for line in _submit(dataset, target.episode):
             typer.echo(line)
     if not view.datasets:
-        typer.echo(f"{target.root}: no dataset in it yet")
+        typer.echo(f"{shown(target)}: no dataset in it yet")
     if service_file.hear(chosen.service.state_dir) is None:
         typer.secho("no service is running: start it with `episoded run`", fg="yellow", err=True)
     if refused:
@@ -50,27 +51,25 @@ def _submit(dataset: DatasetView, episode: str | None) -> Iterator[str]:
     """Write the marker; what there is to say about it."""
     from ..work import prepare_output
 
+    name = shown(dataset.root)
     if refusal := dataset.listing.refusal:
-        yield f"{dataset.root}: cannot be processed: {refusal.message}"
+        yield f"{name}: cannot be processed: {shown(refusal.message)}"
         return
     prepare_output(dataset)
     if episode is None:
         new = submit_dataset(dataset.output)
-        yield f"{dataset.root}: {'marked' if new else 'was already marked'} pending, {len(dataset.episodes)} episodes"
+        episodes = plural(len(dataset.episodes), "episode")
+        yield f"{name}: {'marked' if new else 'was already marked'} pending, {episodes}"
     else:
         new = dataset.episodes[0].control.submit()
-        yield f"{dataset.root}/{episode}: {'marked' if new else 'was already marked'} pending"
+        yield f"{name}/{episode}: {'marked' if new else 'was already marked'} pending"
     for view in dataset.episodes:
-        if note := _no_effect(view):
+        if note := _no_effect(view, asked=episode is not None):
             yield f"  {view.id}: {note}"
 
 
-def _no_effect(view: EpisodeView) -> str:
+def _no_effect(view: EpisodeView, *, asked: bool) -> str:
     """Why a marker changes nothing for this episode, where a person may think that it would."""
-    match view.state:
-        case State.FAILED:
-            return "has failed; `episoded retry` tries again"
-        case State.READY | State.PUBLISHED:
-            return f"is {view.state} already" if view.markers.final else ""
-        case _:
-            return ""
+    if view.state is State.FAILED:
+        return "has failed; `episoded retry` tries again"
+    return f"is {view.state} already" if asked and view.markers.ready else ""
