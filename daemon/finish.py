@@ -12,10 +12,10 @@ from .control import SCHEMA, ControlDir, read_json, to_json
 from .errors import RetryableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from pathlib import Path
 
-    from episoded.processors.episode import Episode
+    from episoded.processors.episode import Camera, Episode
 
     from .claim import Claim
     from .config import Pipeline
@@ -30,12 +30,13 @@ Frames = dict[str, list[list[Any]]]
 def make_ready(claim: Claim, pipeline: Pipeline, episode: Episode, frames: Frames) -> None:
     """Publish `ready` once every listed output was read back and is as it was published.
 
-    `frames`: what `list_frames` said before the first stage looked at them. `ready` lists them as the inputs that may
-    go, and is the only thing that allows their removal: a frame that was uploaded anew since it was encoded is in no
-    video.
+    `frames`: what `list_frames` said before the first stage looked at them. A frame that was uploaded anew since it was
+    encoded is in no video. `ready` lists the inputs that may go, and is the only thing that allows their removal.
     """
     control = claim.control
+    published: set[str] = set()
     for stage, done in checkpoint.read_all(control, pipeline.stages):
+        published |= {output.path for output in done.outputs}
         if broken := checkpoint.damage(done, episode.output):
             checkpoint.supersede_stage(control, stage, claim.generation)
             raise RetryableError("output_damaged", f"{stage}: {'; '.join(broken)}", "the stage is run again by itself")
@@ -52,7 +53,7 @@ def make_ready(claim: Claim, pipeline: Pipeline, episode: Episode, frames: Frame
         "pipeline": pipeline.name,
         "stages": pipeline.stages,
         "at": time.time(),
-        "inputs": frames if pipeline.remove_inputs == "after_ready" else {},
+        "inputs": _removable(episode, frames, published) if pipeline.remove_inputs == "after_ready" else {},
     }
     fsio.publish(control.path / "ready", to_json(record))
 
@@ -85,14 +86,25 @@ def damaged_outputs(control: ControlDir, stages: Iterable[str], output: Path) ->
     return [line for _, done in checkpoint.read_all(control, stages) for line in checkpoint.damage(done, output)]
 
 
+def _removable(episode: Episode, frames: Frames, published: Collection[str]) -> Frames:
+    """The frames of those cameras whose video this pipeline published: one without an encode stage removes nothing."""
+    encoded = [camera for camera in episode.cameras if camera.frames and str(camera.video) in published]
+    folders = {_folder(camera, episode) for camera in encoded}
+    return {folder: files for folder, files in frames.items() if folder in folders}
+
+
+def _folder(camera: Camera, episode: Episode) -> str:
+    assert camera.frames is not None
+    return str(camera.frames.directory.relative_to(episode.root))
+
+
 def list_frames(episode: Episode) -> Frames:
     """The frames of an episode as they are now."""
     folders = {}
     for camera in episode.cameras:
         if camera.frames is not None:
             stats = [(path.name, path.stat()) for path in camera.frames.paths]
-            folder = str(camera.frames.directory.relative_to(episode.root))
-            folders[folder] = [[name, status.st_size, status.st_mtime_ns] for name, status in stats]
+            folders[_folder(camera, episode)] = [[name, status.st_size, status.st_mtime_ns] for name, status in stats]
     return folders
 
 

@@ -193,6 +193,11 @@ class TestInputs:
         assert originals.missing_from(root) == []
         assert leftovers(root) == []
 
+    def test_a_pipeline_that_does_not_encode_removes_none(self, root: Path) -> None:
+        assert work_on(work(root, stages=["metadata"])) == "ready"
+        assert (len(frames(root)), len(frames(root, WRIST))) == (6, 6)
+        assert (root / CONTROL / EPISODE / "cleaned").exists()
+
     def test_files_that_are_not_listed_stay(self, root: Path) -> None:
         stale = frames(root)[0].with_name("frame_000099.png")
         stale.write_bytes(frames(root)[0].read_bytes())
