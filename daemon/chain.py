@@ -183,20 +183,14 @@ class Chain:
 
     def _run_units(self, stage: str, processor: Processor, episode: Episode, units: Sequence[Unit]) -> Record:
         records = [self._run_unit(stage, processor, episode, unit) for unit in units]
-        record = Record(
-            gen=self.claim.generation,
-            processor=stage,
-            version=processor.version,
-            params=checkpoint.params_digest(self.work.pipeline.params[stage]),
+        return self._write(
+            checkpoint.stage_path(self.control, stage),
+            processor,
             inputs=_combined(unit.inputs for unit in records) or "",
             outputs=tuple(output for unit in records for output in unit.outputs),
             edits=tuple(edit for unit in records for edit in unit.edits),
             seconds=sum(unit.seconds for unit in records),
-            at=time.time(),
         )
-        self.claim.check()
-        checkpoint.write(self.control, checkpoint.stage_path(self.control, stage), record)
-        return record
 
     def _run_unit(self, stage: str, processor: Processor, episode: Episode, unit: Unit) -> Record:
         path = checkpoint.unit_path(self.control, stage, unit.name)
@@ -219,15 +213,29 @@ class Chain:
         edits = tuple(self._edit(result) for result in results if isinstance(result, Edit))
         if any(self.work.output / edit in unit.inputs for edit in edits):
             digest = checkpoint.inputs_digest(unit.inputs)  # our own edit must not make it look stale
+        seconds = round(time.monotonic() - started, 3)
+        return self._write(path, processor, inputs=digest or "", outputs=outputs, edits=edits, seconds=seconds)
+
+    def _write(
+        self,
+        path: Path,
+        processor: Processor,
+        *,
+        inputs: str,
+        outputs: tuple[Output, ...],
+        edits: tuple[str, ...],
+        seconds: float,
+    ) -> Record:
+        """Publish the checkpoint of what was just done, if it is still ours to say so."""
         record = Record(
             gen=self.claim.generation,
-            processor=stage,
+            processor=processor.name,
             version=processor.version,
-            params=checkpoint.params_digest(self.work.pipeline.params[stage]),
-            inputs=digest or "",
+            params=checkpoint.params_digest(self.work.pipeline.params[processor.name]),
+            inputs=inputs,
             outputs=outputs,
             edits=edits,
-            seconds=round(time.monotonic() - started, 3),
+            seconds=seconds,
             at=time.time(),
         )
         self.claim.check()
