@@ -35,16 +35,17 @@ class PrivateService:
     """`episoded run` as a child process below `folder`; a context manager that stops it.
 
     `drop` is its drop folder, `config` its configuration, `log` what it writes to stderr. It drains and stops when its
-    parent dies, unless it was started to `outlive` it.
+    parent dies, unless it was started to `outlive` it. `rescan_s`: where events alone are to be seen at work, a lot.
     """
 
-    def __init__(self, folder: Path, *, outlive: bool = False) -> None:
+    def __init__(self, folder: Path, *, outlive: bool = False, rescan_s: float = 30.0) -> None:
         self.folder = folder
         self.drop = folder / "drop"
         self.state_dir = folder / "state"
         self.config = folder / "config.toml"
         self.log = folder / "daemon.log"
         self._outlive = outlive
+        self._rescan_s = rescan_s
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -119,6 +120,7 @@ class PrivateService:
             [
                 "[service]",
                 f"state_dir = {json.dumps(str(self.state_dir))}",
+                f"rescan_s = {self._rescan_s:g}",
                 "",
                 "[workers]",
                 f"retry_delay_s = {RETRY_DELAY_S:g}",
