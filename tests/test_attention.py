@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -72,9 +73,12 @@ class TestFolders:
         assert [path for path in _watched(tmp_path) if "images" in path.parts or "videos" in path.parts] == []
 
 
-def _set_age(path: Path, seconds: int) -> None:
-    import os
+def _has_looked_since(service: PrivateService, marker: Path) -> bool:
+    """Whether the daemon has been through its loop since the marker was written."""
+    return (service.state_dir / "service.json").stat().st_mtime_ns > marker.stat().st_mtime_ns
 
+
+def _set_age(path: Path, seconds: int) -> None:
     os.utime(path, (1_000_000 - seconds, 1_000_000 - seconds))
 
 
@@ -94,6 +98,7 @@ class TestEventsAlone:
             control = ControlDir.of(root, f"episode_{index:06d}")
             control.submit()
             eventually(lambda control=control: control.markers().cleaned, what=f"episode {index} to be finished")
+            eventually(lambda control=control: _has_looked_since(service, control.path / "cleaned"))
 
     def test_find_markers_that_come_right_after_their_folder(self, service: PrivateService) -> None:
         """The folder is what the event is about, the marker comes before there is a watch in it."""
