@@ -6,9 +6,8 @@ checkpoint that lists them, all checkpoints before `ready`, `ready` before an in
 
 from __future__ import annotations
 
-import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
@@ -20,7 +19,7 @@ from episoded.processors.base import Artifact, Edit, StageContext
 
 from . import attempts, checkpoint, finish, stages
 from .checkpoint import Output, Record
-from .claim import HEARTBEAT_S, Claim, Leases, take
+from .claim import Claim, Leases, take
 from .control import ControlDir
 from .errors import Cancelled, ClaimLostError, RetryableError
 from .publication import apply_edit, discard_unpublished, publish_artifact
@@ -80,7 +79,7 @@ def work_on(work: Work, hooks: Hooks = Hooks(), leases: Leases | None = None) ->
     episode_log = log.bind(dataset=str(work.root), episode=work.episode_id, generation=claim.generation)
     episode_log.info("claimed")
     try:
-        with _heartbeats(claim):
+        with claim.heartbeats():
             chain.run()
         episode_log.info("ready")
         return "ready"
@@ -112,25 +111,6 @@ def _ended_early(chain: Chain, error: Exception, episode_log: structlog.stdlib.B
     final = attempts.record_failure(work.control, claim.generation, error, chain.stage, work.policy)
     episode_log.error("failed", code=known.code, message=known.message, hint=known.hint, stage=chain.stage, final=final)
     return "failed" if final else "waiting"
-
-
-@contextmanager
-def _heartbeats(claim: Claim) -> Iterator[None]:
-    """Touch the claim for observers on other machines while the work goes on."""
-    done = threading.Event()
-
-    def beat() -> None:
-        while not done.wait(HEARTBEAT_S):
-            with suppress(OSError):  # a network that is gone for a moment must not end the heartbeats
-                claim.heartbeat()
-
-    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
 
 
 class Chain:

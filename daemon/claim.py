@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 import time
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,7 +23,7 @@ from .errors import ClaimLostError, NotAvailableError
 from .identity import boot_id, host, machine_id, process_started, product_version
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 LEASE_S: Final = 600.0
@@ -125,6 +127,24 @@ class Claim:
     def heartbeat(self) -> None:
         """Tell other machines that we live."""
         os.utime(self.fd)
+
+    @contextmanager
+    def heartbeats(self) -> Iterator[None]:
+        """Touch the claim for observers on other machines while the work goes on."""
+        done = threading.Event()
+
+        def beat() -> None:
+            while not done.wait(HEARTBEAT_S):
+                with suppress(OSError):  # a network that is gone for a moment must not end the heartbeats
+                    self.heartbeat()
+
+        thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
 
     def end(self, kind: str, record: dict[str, Any]) -> None:
         """Publish how this generation ended (`failed`, `released`). Raises ClaimLostError when it is not ours."""

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import structlog
 
+from .attempts import as_episoded_error
 from .complete import UploadTracker
-from .errors import EpisodedError, from_os_error
+from .errors import EpisodedError
 from .guard import Guard
 from .jobs import Job
 from .state import State
@@ -135,8 +136,8 @@ class Dispatcher:
             for episode in complete:
                 prepare_output(dataset)
                 episode.control.submit()
-        except OSError as error:
-            self.problems[str(dataset.output)] = from_os_error(error).message
+        except (OSError, EpisodedError) as error:
+            self.problems[str(dataset.output)] = as_episoded_error(error).message
             return False
         return bool(complete)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -109,10 +110,15 @@ def list_frames(episode: Episode) -> Frames:
 
 
 def _remove_listed(root: Path, folder: str, files: list[list[Any]]) -> int:
-    """Remove the listed files as far as they are still the ones that were encoded; a new upload stays."""
+    """Remove the listed files as far as they are still the ones that were encoded; a new upload stays.
+
+    A list that leads out of the dataset is none of ours: markers can be uploaded too.
+    """
     removed = 0
+    if ".." in PurePosixPath(folder).parts or PurePosixPath(folder).is_absolute():
+        return removed
     for name, size, mtime_ns in files:
-        path = root / folder / name
+        path = root / folder / PurePosixPath(name).name
         try:
             status = path.lstat()
         except OSError:

@@ -12,22 +12,19 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import functools
 import itertools
 import os
-import secrets
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from . import temps
 from .crashpoints import crashpoint
-from .errors import ConfigError
-from .identity import pid_scope, process_started
+from .errors import ConfigError, EpisodedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-TEMP_PREFIX: Final = ".t-"
 #: What link(2) answers where there are no hard links, as opposed to "not now".
 _NO_LINKS: Final = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK, errno.EINVAL)
 
@@ -47,7 +44,7 @@ def publish_locked(path: Path, data: bytes) -> int:
 
 
 def _publish(path: Path, data: bytes, *, lock: bool) -> int:
-    temp = path.parent / _temp_name()
+    temp = path.parent / temps.new_name()
     fd = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     try:
         try:
@@ -90,7 +87,7 @@ def replace(path: Path, data: bytes, expected: bytes | None) -> bool:
     False, with nothing done, when the file no longer holds `expected` (None: absent): its recorder knows nothing of
     our lock, and what it wrote meanwhile must not be lost. The mode is kept. The caller holds the dataset lock.
     """
-    temp = path.parent / _temp_name()
+    temp = path.parent / temps.new_name()
     fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         with suppress(FileNotFoundError):
@@ -121,7 +118,7 @@ def read_or_none(path: Path) -> bytes | None:
 
 def replace_volatile(path: Path, data: bytes) -> None:
     """Atomic but not durable: for what is worthless after a crash (progress, the service's own status)."""
-    temp = path.parent / _temp_name()
+    temp = path.parent / temps.new_name()
     try:
         temp.write_bytes(data)
         temp.rename(path)
@@ -131,17 +128,16 @@ def replace_volatile(path: Path, data: bytes) -> None:
 
 
 def set_aside(path: Path, keep: Path) -> Path:
-    """Move a file out of the way, durably, to `keep` or, where that is taken, `keep-1`, ...; nothing is deleted."""
+    """Move a file out of the way, durably, to `keep` or, where that is taken, `keep-1`, ...; nothing is deleted.
+
+    By rename: where hard links are protected (as by default), another user's file cannot be linked. The names are free
+    for whoever holds the claim: they hold its generation.
+    """
+    names = itertools.chain([keep], (keep.with_name(f"{keep.name}-{number}") for number in itertools.count(1)))
+    kept = next(name for name in names if not os.path.lexists(name))
     crashpoint("set_aside:before")
-    kept = keep
-    for number in itertools.count(1):
-        try:
-            os.link(path, kept, follow_symlinks=False)  # unlike rename(2) it never replaces
-            break
-        except FileExistsError:
-            kept = keep.with_name(f"{keep.name}-{number}")
-    crashpoint("set_aside:linked")
-    path.unlink()
+    path.rename(kept)
+    crashpoint("set_aside:renamed")
     sync_dir(path.parent)
     sync_dir(keep.parent)
     crashpoint("set_aside:durable")
@@ -183,17 +179,25 @@ def remove_tree(path: Path) -> None:
 
 
 def make_dirs(path: Path, *, below: Path) -> None:
-    """`mkdir -p` of `path`, durably, but only `below` a directory that exists.
+    """`mkdir -p` of `path`, durably, but only `below` a directory that exists, and through no symlink below it.
 
-    Raises FileNotFoundError where that is gone: a worker whose dataset was renamed while it ran must not bring the old
-    name back to life.
+    Raises FileNotFoundError where `below` is gone: a worker whose dataset was renamed while it ran must not bring the
+    old name back to life. Raises EpisodedError (`symlink_outside`): an upload must not lead us out of its dataset.
     """
     missing: list[Path] = []
-    while path != below and not path.is_dir():
-        missing.append(path)
-        path = path.parent
-    if not path.is_dir():
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    folder = path
+    while folder != below:
+        if folder.is_symlink():
+            raise EpisodedError(
+                "symlink_outside",
+                f"{folder} is a symlink: nothing is written through it, it may lead out of the dataset",
+                "put the folder itself in its place, then retry",
+            )
+        if not folder.is_dir():
+            missing.append(folder)
+        folder = folder.parent
+    if not below.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(below))
     for directory in reversed(missing):
         directory.mkdir(exist_ok=True)
         sync_dir(directory.parent)
@@ -214,16 +218,11 @@ def sync_dir(path: Path) -> None:
 
 
 def sweep_temps(directory: Path) -> None:
-    """Remove temporary files whose maker is dead.
-
-    Only those: a prototype that swept every `.t-*` broke the link of another claimer, whose temp it had removed.
-    Temps of other machines and containers are left alone, their makers cannot be judged from here.
-    """
+    """Remove temporary files whose maker is dead."""
     with os.scandir(directory) as entries:
-        temps = [entry.name for entry in entries if entry.name.startswith(TEMP_PREFIX)]
-    for name in temps:
-        maker = name[len(TEMP_PREFIX) :].split("-")
-        if len(maker) == 4 and maker[0] == pid_scope() and process_started(int(maker[1])) != int(maker[2]):
+        names = [entry.name for entry in entries if entry.name.startswith(temps.PREFIX)]
+    for name in names:
+        if temps.is_orphan(name):
             remove(directory / name)
 
 
@@ -232,7 +231,7 @@ def check_links(directory: Path) -> None:
 
     A weaker claim (create, rename) was won twice in a race of 12 processes, so there is none to fall back to.
     """
-    temp, name = directory / _temp_name(), directory / _temp_name()
+    temp, name = directory / temps.new_name(), directory / temps.new_name()
     try:
         sweep_temps(directory)
         temp.write_bytes(b"")
@@ -296,13 +295,3 @@ def _same_file(source: Path, target: Path) -> bool:
     except OSError:
         return False
     return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
-
-
-@functools.cache
-def _started(pid: int) -> int:
-    return process_started(pid) or 0
-
-
-def _temp_name() -> str:
-    pid = os.getpid()
-    return f"{TEMP_PREFIX}{pid_scope()}-{pid}-{_started(pid)}-{secrets.token_hex(4)}"

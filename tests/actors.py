@@ -61,6 +61,11 @@ def replace(path: str, times: str) -> None:
         fsio.replace(target, f"word{number % 10}".encode() * 4096, expected=target.read_bytes())
 
 
+def set_aside(path: str, keep: str) -> None:
+    """Move a file out of the way."""
+    fsio.set_aside(Path(path), Path(keep))
+
+
 def hold(control: str) -> None:
     """Claim an episode and keep it."""
     claim = take(ControlDir(Path(control)))
@@ -236,7 +241,7 @@ def serve(settings: str, deaf: str) -> None:
 
 ROLES = {
     role.__name__: role
-    for role in (publish, replace, hold, leave, race, work, crash, watch, supervise, look, try_work, serve)
+    for role in (publish, replace, set_aside, hold, leave, race, work, crash, watch, supervise, look, try_work, serve)
 }
 
 if __name__ == "__main__":

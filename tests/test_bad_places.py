@@ -227,6 +227,29 @@ class TestSymlinks:
         assert station.run() == []
         assert snapshot(outside) == before
 
+    @pytest.mark.parametrize("name", [CONTROL, f"{CONTROL}/{EPISODE}"])
+    def test_markers_are_not_written_through_one(self, station: Station, tmp_path: Path, name: str) -> None:
+        dataset = tiny(station.drop / "arm")
+        (outside := tmp_path / "outside").mkdir()
+        (dataset / name).parent.mkdir(exist_ok=True)
+        (dataset / name).symlink_to(outside)
+        assert station.offers() == []
+        assert "symlink" in station.dispatcher.problems[str(dataset)]
+        assert list(outside.iterdir()) == []
+
+    @pytest.mark.parametrize(("folder", "name"), [("../outside", "file"), (".", "../outside/file"), ("{out}", "file")])
+    def test_an_uploaded_marker_removes_nothing_outside(self, station: Station, folder: str, name: str) -> None:
+        dataset, outside = tiny(station.drop / "arm"), station.drop / "outside"
+        outside.mkdir()
+        (outside / "file").touch()
+        status = (outside / "file").stat()
+        control = work(dataset).control
+        control.create()
+        listed = {folder.format(out=outside): [[name, status.st_size, status.st_mtime_ns]]}
+        (control.path / "ready").write_text(json.dumps({"stages": [], "inputs": listed}))
+        assert "tidied" in station.run()
+        assert (outside / "file").exists()
+
     def test_frames_that_lie_outside_are_refused_and_stay(self, station: Station, tmp_path: Path) -> None:
         dataset = tiny(station.drop / "arm")
         outside = (dataset / "images").rename(tmp_path / "images")

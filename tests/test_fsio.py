@@ -6,15 +6,19 @@ import collections
 import errno
 import fcntl
 import os
+import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from conftest import eventually
-from episoded.daemon import fsio
-from episoded.daemon.errors import ConfigError
+from conftest import TESTS, eventually
+from episoded.daemon import fsio, temps
+from episoded.daemon.errors import ConfigError, EpisodedError
+from episoded.daemon.identity import process_started
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -197,6 +201,17 @@ class TestSetAside:
         assert (tmp_path / "kept").is_symlink()
         assert names(tmp_path) == {"target", "kept"}
 
+    def test_a_file_of_another_user_is_moved_too(self, tmp_path: Path) -> None:
+        """The kernel protects other users' files from being linked, not from being renamed."""
+        if os.geteuid() != 0 or shutil.which("setpriv") is None:
+            pytest.skip("needs root, to have another user")
+        (tmp_path / "video").write_bytes(b"theirs")
+        os.chown(tmp_path / "video", 65534, 65534)
+        (tmp_path / "video").chmod(0o400)
+        weak = ["setpriv", "--bounding-set=-all", sys.executable, str(TESTS / "actors.py")]
+        subprocess.run([*weak, "set_aside", str(tmp_path / "video"), str(tmp_path / "kept")], check=True)
+        assert names(tmp_path) == {"kept"}
+
 
 class TestFolders:
     def test_dirs_are_made_below_one_that_exists(self, tmp_path: Path) -> None:
@@ -207,6 +222,15 @@ class TestFolders:
         with pytest.raises(FileNotFoundError):
             fsio.make_dirs(tmp_path / "gone" / ".episoded" / "episode", below=tmp_path / "gone")
         assert names(tmp_path) == set()
+
+    def test_nothing_is_made_through_a_symlink(self, tmp_path: Path) -> None:
+        (tmp_path / "outside").mkdir()
+        (tmp_path / "dataset").mkdir()
+        (tmp_path / "dataset" / "videos").symlink_to(tmp_path / "outside")
+        with pytest.raises(EpisodedError) as caught:
+            fsio.make_dirs(tmp_path / "dataset" / "videos" / "chunk-000", below=tmp_path / "dataset")
+        assert caught.value.code == "symlink_outside"
+        assert names(tmp_path / "outside") == set()
 
     def test_a_tree_is_removed_without_following_links(self, tmp_path: Path) -> None:
         (tmp_path / "theirs").mkdir()
@@ -278,10 +302,10 @@ class TestTemps:
         """A name that is inherited from the parent would look dead while the child lives."""
         read, write = os.pipe()
         if (child := os.fork()) == 0:
-            os.write(write, fsio._temp_name().encode())
+            os.write(write, temps.new_name().encode())
             os._exit(0)
         name = os.read(read, 100).decode()
-        started = fsio.process_started(child)
+        started = process_started(child)
         os.waitpid(child, 0)
         os.close(read)
         os.close(write)

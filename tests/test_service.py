@@ -14,6 +14,7 @@ from episoded.daemon import config, service_file
 from episoded.daemon.claim import Leases
 from episoded.daemon.control import CONTROL, ControlDir, read_json
 from episoded.daemon.errors import ConfigError
+from episoded.daemon.identity import pid_scope
 from episoded.daemon.scan import Scanner
 from episoded.daemon.service import Service
 from episoded.daemon.state import State
@@ -349,8 +350,7 @@ class TestStarting:
     def test_temps_of_a_killed_service_are_swept(self, daemon: Daemon) -> None:
         daemon.start()
         daemon.kill()
-        scope = service_file.fsio.pid_scope()
-        (dead := daemon.state_dir / f".t-{scope}-{daemon.process.pid}-1-00000000").touch()
+        (dead := daemon.state_dir / f".t-{pid_scope()}-{daemon.process.pid}-1-00000000").touch()
         daemon.start()
         assert not dead.exists()
 
