@@ -191,8 +191,10 @@ class Batch:
 
 
 def prepare(view: DropView) -> None:
-    """Make the output folders. Raises EpisodedError where that is not allowed."""
+    """Make the output folders of what can be processed. Raises EpisodedError where that is not allowed."""
     for dataset in view.datasets:
+        if dataset.listing.refusal:
+            continue
         try:
             if dataset.drop.output and dataset.output != dataset.root:
                 dataset.drop.output.mkdir(parents=True, exist_ok=True)

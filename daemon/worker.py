@@ -21,6 +21,7 @@ import structlog
 from episoded.processors import formats
 
 from . import chain, finish, fsio, logs
+from .attempts import as_episoded_error
 from .control import ControlDir, to_json
 from .errors import EpisodedError, NotAvailableError
 from .jobs import Report
@@ -100,8 +101,10 @@ def perform(job: Job, stop: StopRequests, tell: Any = None) -> tuple[str, str]:
     except NotAvailableError as error:
         return "not_available", error.message
     except (EpisodedError, OSError) as error:
-        log.warning("job_failed", kind=job.kind, dataset=str(work.root), episode=work.episode_id, reason=str(error))
-        return "error", str(error)
+        known = as_episoded_error(error)
+        reason = f"{known.message} [{known.code}]" + (f"; {known.hint}" if known.hint else "")
+        log.warning("job_failed", kind=job.kind, dataset=str(work.root), episode=work.episode_id, reason=reason)
+        return "error", reason
 
 
 def die_with_parent(parent: int, by: signal.Signals = signal.SIGKILL) -> None:

@@ -168,7 +168,8 @@ class TestFailures:
         read_only(root)
         done = episoded("process", root, config=plain_config)
         assert done.code == 1
-        assert "read-only" in done.out.lower()
+        assert "Read-only file system" in done.out
+        assert "set `output`" in done.out
         assert len(list(root.glob("images/*/*/*.png"))) == 12
 
     def test_a_full_disk_keeps_it_from_beginning(self, tmp_path: Path) -> None:

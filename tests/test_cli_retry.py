@@ -10,13 +10,15 @@ import pytest
 
 from commandline import configure, episoded
 from episoded.daemon import attempts, config
+from episoded.daemon.chain import work_on
 from episoded.daemon.config import DropConfig
 from episoded.daemon.control import ControlDir
 from episoded.daemon.errors import EpisodedError, InputError, NotAvailableError, RetryableError
+from episoded.daemon.finish import tidy
 from episoded.daemon.retry import retry
 from episoded.daemon.scan import DatasetView, EpisodeView, Scanner
 from episoded.daemon.state import State
-from recordings import EPISODE, broken_laws, claim_dead, copy, leftovers, snapshot, tiny
+from recordings import EPISODE, broken_laws, claim_dead, copy, leftovers, snapshot, tiny, work
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -149,7 +151,9 @@ class TestAFinishedEpisode:
             root = copy(finished, tmp_path / f"at{points}" / "ds")
             done = episoded("retry", root, "--from", "metadata", config=chosen, env={"EPISODED_CRASH_AT": str(points)})
             assert broken_laws(root) == []
-            assert episoded("process", root, config=chosen).code == 0
+            control = ControlDir.of(root, EPISODE)
+            assert control.markers().ready or work_on(work(root)) == "ready"
+            assert tidy(control, root, root)
             assert leftovers(root) == []
             if done.code == 0:
                 break

@@ -54,5 +54,7 @@ def _conclude(target: Target, episode: EpisodeView, ended: str, reason: str) -> 
         raise NotAvailableError("released", f"{name}: stopped, the claim is given back", "call it again to go on")
     if ended in ("not_available", "lost") and not markers.failed:
         raise NotAvailableError("not_available", f"{name}: {reason or 'taken over'}", "try again later")
-    record = episode.control.failure(markers) or {"message": reason, "code": ended}
-    raise EpisodedError(record["code"], f"{name}: {record['message']} [{record['code']}]", record.get("hint", ""))
+    record = episode.control.failure(markers)
+    if record is None:  # it could not even be claimed
+        raise EpisodedError(ended, f"{name}: {reason or ended}")
+    raise EpisodedError(record["code"], f"{name}: {record['message']} [{record['code']}]", record["hint"])
