@@ -25,6 +25,8 @@ from recordings import claim_dead, snapshot, tiny
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from episoded.daemon.snapshot import Dataset, Snapshot
+
 SCHEMA = json.loads((Path(__file__).parent.parent / "docs" / "status-schema.json").read_text())
 POLICY = attempts.AttemptPolicy(limit=3, delay_s=3000)
 TRUNCATED = InputError("png_truncated", "frame_000002.png ends in the middle", "copy it again")
@@ -37,13 +39,13 @@ def drop(tmp_path: Path) -> Path:
     return tmp_path / "drop"
 
 
-def look(tmp_path: Path, *drops: Path | str, **more: Any) -> status.Snapshot:
+def look(tmp_path: Path, *drops: Path | str, **more: Any) -> Snapshot:
     """The snapshot of now."""
     chosen = config.load(configure(tmp_path, *drops, **more))
     return status.take(chosen, Scanner(chosen.drops).scan())
 
 
-def only(picture: status.Snapshot) -> status.Dataset:
+def only(picture: Snapshot) -> Dataset:
     """The one dataset in it."""
     ((dataset,),) = [drop.datasets for drop in picture.drops]
     return dataset
@@ -111,7 +113,7 @@ class TestStates:
 
 
 class TestWhyNothingHappens:
-    def held(self, picture: status.Snapshot) -> dict[str, int]:
+    def held(self, picture: Snapshot) -> dict[str, int]:
         return {held.reason: held.count for held in only(picture).held}
 
     def test_without_a_marker(self, tmp_path: Path, drop: Path) -> None:

@@ -19,7 +19,7 @@ from .demo_check import verify
 from .options import WORK
 
 if TYPE_CHECKING:
-    from ..status import Snapshot
+    from ..snapshot import Snapshot
     from .demo_view import Display
 
 NAME = "fetch-ball"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ..private import PrivateService
     from ..scan import DropView
-    from ..status import Snapshot
+    from ..snapshot import Snapshot
     from .demo_check import Facts
 
     Show = Callable[[Snapshot, list[DropView]], None]

@@ -13,7 +13,7 @@ from .. import status as snapshots
 from .. import target as targets
 from ..errors import ExitCode
 from ..scan import Scanner
-from ..status import Snapshot
+from ..snapshot import Snapshot
 from .options import LOOK, ConfigOption, JsonOption, settings
 
 WATCH_S = 1.0

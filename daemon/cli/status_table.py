@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from ..status import Dataset, Drop, Failure, Running, Snapshot
+    from ..snapshot import Dataset, Drop, Failure, Running, Snapshot
 
 BAR_WIDTH: Final = 10
 #: How long a worker may say nothing before that is worth a word.

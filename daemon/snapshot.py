@@ -1,0 +1,155 @@
+"""Where everything stands at one moment, as plain values: what `status.take` makes and every reader shows.
+
+`docs/status-schema.json` describes `to_json`. Times are Unix seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from .state import State
+
+SCHEMA: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The service, as far as the other commands can know it.
+
+    `running` None: this user may not look. `paused`, `problems`: root -> why. `since`: Unix seconds.
+    """
+
+    running: bool | None
+    state_dir: str
+    pid: int | None = None
+    version: str | None = None
+    since: float | None = None
+    config: str | None = None
+    slots: int = 0
+    busy: int = 0
+    watches: int = 0
+    draining: bool = False
+    complaints: tuple[str, ...] = ()
+    paused: dict[str, str] | None = None
+    problems: dict[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """An episode in somebody's hands. `done` of `total` frames of `unit`; None where the worker has not said yet.
+
+    `since`: when it was claimed, `heard_at`: when it last told (Unix seconds); `eta_s`: seconds left of this unit.
+    """
+
+    episode: str
+    generation: int
+    host: str
+    pid: int | None
+    since: float | None
+    stages_done: tuple[str, ...]
+    stages: tuple[str, ...]
+    stage: str | None = None
+    unit: str | None = None
+    done: int | None = None
+    total: int | None = None
+    eta_s: float | None = None
+    heard_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An episode that failed (`state` failed: for good) or waits for its next attempt, at `not_before` (Unix seconds).
+
+    `attempt` of `attempts` counts the failures that bring it nearer to its last.
+    """
+
+    episode: str
+    state: State
+    stage: str | None
+    code: str
+    message: str
+    hint: str
+    retryable: bool
+    attempt: int | None
+    attempts: int
+    at: float | None
+    not_before: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Episodes that are not begun for one and the same reason: how many, and the first few."""
+
+    reason: str
+    count: int
+    episodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why nothing in a dataset can be processed. `passing`: it is asked again, nobody needs to do anything yet."""
+
+    code: str
+    message: str
+    hint: str
+    passing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """One dataset. `counts`: state -> episodes. `refusal`: why nothing in it can be processed."""
+
+    name: str
+    path: str
+    output: str
+    format: str
+    episodes: int
+    counts: dict[str, int]
+    refusal: Refusal | None
+    orphans: tuple[dict[str, str], ...]
+    running: tuple[Running, ...]
+    held: tuple[Held, ...]
+    failures: tuple[Failure, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """One drop folder. `configured` False: made up for a path outside of them. `free_bytes`: where the outputs go."""
+
+    path: str
+    output: str | None
+    configured: bool
+    pipeline: str
+    complete: str
+    error: str | None
+    free_bytes: int | None
+    low_disk: bool
+    strangers: tuple[dict[str, str], ...]
+    datasets: tuple[Dataset, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything at one moment (`at`, Unix seconds)."""
+
+    schema: int
+    at: float
+    version: str
+    service: Service
+    drops: tuple[Drop, ...]
+
+    @property
+    def failed(self) -> bool:
+        """Whether something needs a person: a failed episode, a refused dataset, a folder that cannot be used."""
+        datasets = [dataset for drop in self.drops for dataset in drop.datasets]
+        return (
+            any(dataset.counts[State.FAILED] for dataset in datasets)
+            or any(dataset.refusal and not dataset.refusal.passing for dataset in datasets)
+            or any(drop.error for drop in self.drops)
+            or bool(self.service.problems)
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values, described by docs/status-schema.json."""
+        return asdict(self)
