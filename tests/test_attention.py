@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conftest import eventually
-from episoded.daemon import chain
+from episoded.daemon import chain, service_file
 from episoded.daemon.attention import RECENTLY_FINISHED, worth_watching
 from episoded.daemon.config import DropConfig
 from episoded.daemon.control import CONTROL, ControlDir, submit_dataset
 from episoded.daemon.private import PrivateService
 from episoded.daemon.scan import Scanner
 from episoded.daemon.state import State
+from episoded.daemon.watch import Watcher
 from recordings import EPISODE, tiny, work
 
 if TYPE_CHECKING:
@@ -73,13 +74,28 @@ class TestFolders:
         assert [path for path in _watched(tmp_path) if "images" in path.parts or "videos" in path.parts] == []
 
 
-def _has_looked_since(service: PrivateService, marker: Path) -> bool:
-    """Whether the daemon has been through its loop since the marker was written."""
-    return (service.state_dir / "service.json").stat().st_mtime_ns > marker.stat().st_mtime_ns
+def _sits_still_since(service: PrivateService, marker: Path) -> bool:
+    """Whether the daemon has been through its loop since the marker was written, and found nothing more to do."""
+    report = service_file.hear(service.state_dir)
+    told_at = (service.state_dir / "service.json").stat().st_mtime_ns
+    return report is not None and report.busy == 0 and told_at > marker.stat().st_mtime_ns
 
 
 def _set_age(path: Path, seconds: int) -> None:
     os.utime(path, (1_000_000 - seconds, 1_000_000 - seconds))
+
+
+def test_a_new_watch_means_to_look_once_more(tmp_path: Path) -> None:
+    """What happened between the scan and the watch sent no event."""
+    rings: list[None] = []
+    watcher = Watcher(lambda: rings.append(None))
+    try:
+        watcher.follow([tmp_path])
+        assert len(rings) == 1
+        watcher.follow([tmp_path])
+        assert len(rings) == 1
+    finally:
+        watcher.stop()
 
 
 @pytest.fixture
@@ -98,7 +114,7 @@ class TestEventsAlone:
             control = ControlDir.of(root, f"episode_{index:06d}")
             control.submit()
             eventually(lambda control=control: control.markers().cleaned, what=f"episode {index} to be finished")
-            eventually(lambda control=control: _has_looked_since(service, control.path / "cleaned"))
+            eventually(lambda control=control: _sits_still_since(service, control.path / "cleaned"))
 
     def test_find_markers_that_come_right_after_their_folder(self, service: PrivateService) -> None:
         """The folder is what the event is about, the marker comes before there is a watch in it."""
