@@ -89,7 +89,10 @@ def _service(config: Config) -> Iterator[Finding]:
         )
     if owner != me:
         yield Finding(
-            "warn", "permissions", f"checked as {me}, but the service is {owner}", f"runuser -u {owner} -- episoded doctor"
+            "warn",
+            "permissions",
+            f"checked as {me}, but the service is {owner}",
+            f"runuser -u {owner} -- episoded doctor",
         )
 
 
