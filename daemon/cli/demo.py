@@ -119,7 +119,8 @@ def _watch(service: PrivateService, display: "Display") -> None:
             show(snapshot, views)
             _raise_failure(snapshot)
             episodes = [episode for view in views for dataset in view.datasets for episode in dataset.episodes]
-            if episodes and all(episode.markers.cleaned for episode in episodes):
+            done = episodes and all(episode.markers.cleaned for episode in episodes)
+            if done and not snapshot.service.busy:
                 return
             service.check()
             time.sleep(LOOK_S)

@@ -57,7 +57,7 @@ class Display:
     def recorded(self, root: Path, episodes: int, frames: int) -> None:
         """The recording is on disk."""
         files = list(root.rglob("*.png"))
-        what = f"{plural(episodes, 'episode')} of {frames} frames, 2 cameras and robot state"
+        what = f"{plural(episodes, 'episode')} of {frames} frames, 2 cameras"
         self._line("record", f"{what}: {len(files)} PNGs, {size(sum(file.stat().st_size for file in files))}")
 
     def started(self, service: PrivateService) -> None:
@@ -67,9 +67,7 @@ class Display:
 
     def uploaded(self, dataset: Path) -> None:
         """All is in the drop folder."""
-        drop = dataset.parent.name
-        hidden = f"{drop}/.{dataset.name}.upload"
-        self._line("upload", f"{hidden} -> {drop}/{dataset.name}, then {CONTROL}/pending")
+        self._line("upload", f".{dataset.name}.upload -> {dataset.name}, then {CONTROL}/pending")
 
     @contextmanager
     def live(self) -> Iterator[Show]:
