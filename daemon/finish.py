@@ -35,9 +35,8 @@ def make_ready(claim: Claim, pipeline: Pipeline, episode: Episode, frames: Frame
     encoded is in no video. `ready` lists the inputs that may go, and is the only thing that allows their removal.
     """
     control = claim.control
-    published: set[str] = set()
-    for stage, done in checkpoint.read_all(control, pipeline.stages):
-        published |= {output.path for output in done.outputs}
+    records = dict(checkpoint.read_all(control, pipeline.stages))
+    for stage, done in records.items():
         if broken := checkpoint.damage(done, episode.output):
             checkpoint.supersede_stage(control, stage, claim.generation)
             raise RetryableError("output_damaged", f"{stage}: {'; '.join(broken)}", "the stage is run again by itself")
@@ -48,11 +47,12 @@ def make_ready(claim: Claim, pipeline: Pipeline, episode: Episode, frames: Frame
             "the upload was not complete; the episode is tried again by itself",
         )
     claim.check()
+    published = {output.path for done in records.values() for output in done.outputs}
     record = {
         "schema": SCHEMA,
         "gen": claim.generation,
         "pipeline": pipeline.name,
-        "stages": pipeline.stages,
+        "stages": list(records),
         "at": time.time(),
         "inputs": _removable(episode, frames, published) if pipeline.remove_inputs == "after_ready" else {},
     }
@@ -83,8 +83,10 @@ def tidy(control: ControlDir, root: Path, output: Path) -> bool:
 
 
 def damaged_outputs(control: ControlDir, stages: Iterable[str], output: Path) -> list[str]:
-    """What of an episode's published artifacts is missing or differs, in words."""
-    return [line for _, done in checkpoint.read_all(control, stages) for line in checkpoint.damage(done, output)]
+    """What of the artifacts that `stages` published is missing or differs, in words."""
+    records = dict(checkpoint.read_all(control, stages))
+    lost = [f"{stage}: its checkpoint is gone" for stage in stages if stage not in records]
+    return lost + [line for done in records.values() for line in checkpoint.damage(done, output)]
 
 
 def _removable(episode: Episode, frames: Frames, published: Collection[str]) -> Frames:

@@ -222,6 +222,14 @@ class TestInputs:
         assert len(frames(root)) == 6
         assert not task.control.markers().cleaned
 
+    def test_a_checkpoint_that_is_gone_keeps_them(self, root: Path) -> None:
+        """What no checkpoint lists cannot be verified any more."""
+        task = work(root)
+        interrupt(task, before="tidy")
+        (task.control.path / "encode.done").unlink()
+        assert not finish.tidy(task.control, root, root)
+        assert len(frames(root)) == 6
+
     def test_ready_stays_ready_when_they_cannot_be_removed(self, root: Path, read_only: Callable[[Path], None]) -> None:
         read_only(root / "images")
         task = work(root)
