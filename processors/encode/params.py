@@ -2,18 +2,19 @@
 
 Imports neither libav nor numpy: reading a configuration must stay cheap.
 
-The profiles, with one random frame of a 640x480 clip as a training loader reads it (docs/performance.md has the runs):
+The profiles, on 200 frames of a 640x480 robot camera; the last column is what a training loader pays for one random
+frame (benchmarks/random_access.py, docs/performance.md):
 
-| profile    | settings                                | bytes/frame | luma to RGB PSNR | one random frame |
-|------------|-----------------------------------------|-------------|------------------|------------------|
-| `training` | x264 fast, crf 23, g 2, no B, CAVLC     | 9.6 kB      | 39.5 dB          | 2.8 ms           |
-| `brief`    | x264 fast, crf 23, g 250                | 1.9 kB      | 38.9 dB          | 41 ms            |
-| `lerobot`  | SVT-AV1 preset 12, crf 30, g 2          | 8.8 kB      | 40.7 dB          | 2.9 ms           |
-| `archive`  | x264 slow, crf 18, g 250                | -           | -                | as `brief`       |
+| profile    | settings                                | bytes/frame | RGB PSNR | CPU of one random frame |
+|------------|-----------------------------------------|-------------|----------|-------------------------|
+| `training` | x264 fast, crf 23, g 2, no B, CAVLC     | 8.9 kB      | 39.9 dB  | 3.0 ms                  |
+| `brief`    | x264 fast, crf 23, g 250                | 1.9 kB      | 39.2 dB  | 54 ms                   |
+| `lerobot`  | SVT-AV1 preset 12, crf 30, g 2          | 8.7 kB      | 41.4 dB  | 3.0 ms                  |
+| `archive`  | x264 slow, crf 18, g 250                | for keeping, not for training                  |
 
-Why `training` is what it is, on the same clip: g 2 with x264's own B frames and CABAC costs 4.8 ms for a random frame
-(8.0 kB); without B frames 3.9 ms (8.4 kB); CAVLC as well, 2.8 ms (9.6 kB). `tune=fastdecode`, which also turns the
-deblocking filter off, reaches 2.3 ms, but at 0.5 dB less for as many bytes; at equal PSNR it is 12 % larger. So the
+Why `training` is what it is: g 2 with x264's own B frames and CABAC costs 5.0 ms for a random frame; without B frames
+3.9 ms at the same size; with CAVLC as well 3.0 ms for 17 % more bytes. `tune=fastdecode`, which also turns the
+deblocking filter off, reaches 2.3 ms, but at 0.5 dB less for as many bytes; at equal PSNR it is 10 % larger. So the
 two halves of fastdecode that cost no picture quality are taken, and the one that does is left to `tune`.
 """
 
