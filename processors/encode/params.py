@@ -10,7 +10,7 @@ frame (benchmarks/random_access.py, docs/performance.md):
 | `training` | x264 fast, crf 23, g 2, no B, CAVLC     | 8.9 kB      | 39.9 dB  | 3.0 ms                  |
 | `brief`    | x264 fast, crf 23, g 250                | 1.9 kB      | 39.2 dB  | 54 ms                   |
 | `lerobot`  | SVT-AV1 preset 12, crf 30, g 2          | 8.7 kB      | 41.4 dB  | 3.0 ms                  |
-| `archive`  | x264 slow, crf 18, g 250                | for keeping, not for training                  |
+| `archive`  | x264 slow, crf 18, g 250                | -           | -        | for keeping             |
 
 Why `training` is what it is: g 2 with x264's own B frames and CABAC costs 5.0 ms for a random frame; without B frames
 3.9 ms at the same size; with CAVLC as well 3.0 ms for 17 % more bytes. `tune=fastdecode`, which also turns the
