@@ -73,6 +73,11 @@ def test_a_full_disk_never_uses_up_the_attempts(control: ControlDir) -> None:
     assert fail(control, BUSY)
 
 
+def test_nor_does_it_take_the_last_one(control: ControlDir) -> None:
+    assert [fail(control, error) for error in (BUSY, BUSY, FULL, FULL)] == [False] * 4
+    assert fail(control, BUSY)
+
+
 def test_attempts_count_anew_after_a_retry(control: ControlDir) -> None:
     assert [fail(control, BUSY) for _ in range(3)] == [False, False, True]
     (control.path / "failed").rename(control.path / "failed.000003")

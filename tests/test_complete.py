@@ -5,6 +5,7 @@ Real files and folders, real rsync; only the clock is ours.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from episoded.daemon import fsio
 from episoded.daemon.chain import work_on
+from episoded.daemon.claim import LEASE_S, take
 from episoded.daemon.config import Config
 from episoded.daemon.control import CONTROL
 from episoded.daemon.dispatch import Dispatcher
@@ -323,6 +325,30 @@ class TestSharedFiles:
         assert station.jobs() == [("mend", EPISODE)]
         assert perform(Job("mend", task), StopRequests()) == ("mended", "meta/tasks.jsonl")
         assert (output / "meta" / "tasks.jsonl").read_bytes() == late.read_bytes()
+
+
+class TestOtherMachines:
+    def test_an_episode_whose_owner_there_fell_silent_is_taken_over_by_a_worker_here(
+        self, tmp_path: Path, source: Path
+    ) -> None:
+        """The scan has watched for a lease; the worker that it sends has not."""
+        station = Station(tmp_path / "drop", "rename")
+        station.scanner.leases.clock = lambda: station.now
+        task = work(source.rename(station.drop / "arm"))
+        take(task.control).close()
+        owner = json.loads(task.control.claim(1).read_text()) | {
+            "boot_id": "other",
+            "machine": "other",
+            "host": "other",
+        }
+        task.control.claim(1).write_text(json.dumps(owner))
+        assert station.offers() == []
+        assert station.state("arm") is State.CLAIMED
+        station.now += LEASE_S
+        station.dispatcher.take_in(station.scanner.scan())
+        (job,) = station.dispatcher.next_jobs([], 1)
+        assert perform(job, StopRequests()) == ("ready", "")
+        assert task.control.markers().generation == 2
 
 
 class TestLooking:
