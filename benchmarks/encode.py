@@ -4,8 +4,9 @@
     python benchmarks/encode.py --profile training --rounds 3 --lerobot-python /path/to/venv/bin/python
 
 Before anything is timed every contestant's video must hold every frame, and none may be smaller by 2 % or better by
-0.1 dB than this project's: nobody wins by a poorer picture. Ratios are medians over paired rounds. The machine's limit is computed from the CPU
-seconds of the parts, measured alone in the same run, so that a slow machine cannot fake a good result.
+0.1 dB than this project's: nobody wins by a poorer picture. Ratios are medians over paired rounds. The machine's limit
+is computed from the CPU seconds of the parts, measured alone in the same run, so that a slow machine cannot fake a
+good result.
 """
 
 from __future__ import annotations
