@@ -21,12 +21,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import recordings
-from episoded.daemon import chain, config, crashpoints, finish, fsio, logs, service
+from episoded.daemon import chain, config, crashpoints, finish, fsio, logs, service, temps
 from episoded.daemon.claim import take
 from episoded.daemon.control import ControlDir
 from episoded.daemon.dispatch import Dispatcher
 from episoded.daemon.errors import NotAvailableError
 from episoded.daemon.guard import Guard
+from episoded.daemon.identity import process_started
 from episoded.daemon.jobs import Job
 from episoded.daemon.scan import Scanner
 from episoded.daemon.supervisor import Supervisor
@@ -64,6 +65,12 @@ def replace(path: str, times: str) -> None:
 def set_aside(path: str, keep: str) -> None:
     """Move a file out of the way."""
     fsio.set_aside(Path(path), Path(keep))
+
+
+def fork_and_name() -> None:
+    """Name a temporary file, fork, and say what the child names one, its pid and its start."""
+    temps.new_name()
+    _in_child(lambda: say(temps.new_name(), os.getpid(), process_started(os.getpid())))
 
 
 def hold(control: str) -> None:
@@ -241,7 +248,22 @@ def serve(settings: str, deaf: str) -> None:
 
 ROLES = {
     role.__name__: role
-    for role in (publish, replace, set_aside, hold, leave, race, work, crash, watch, supervise, look, try_work, serve)
+    for role in (
+        publish,
+        replace,
+        set_aside,
+        fork_and_name,
+        hold,
+        leave,
+        race,
+        work,
+        crash,
+        watch,
+        supervise,
+        look,
+        try_work,
+        serve,
+    )
 }
 
 if __name__ == "__main__":

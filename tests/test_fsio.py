@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conftest import TESTS, eventually
-from episoded.daemon import fsio, temps
+from episoded.daemon import fsio
 from episoded.daemon.errors import ConfigError, EpisodedError
-from episoded.daemon.identity import process_started
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -298,18 +297,10 @@ class TestTemps:
         fsio.sweep_temps(tmp_path)
         assert len(names(tmp_path)) == 3
 
-    def test_of_a_forked_child_is_its_own(self) -> None:
+    def test_of_a_forked_child_is_its_own(self, actor: Callable[..., Actor]) -> None:
         """A name that is inherited from the parent would look dead while the child lives."""
-        read, write = os.pipe()
-        if (child := os.fork()) == 0:
-            os.write(write, temps.new_name().encode())
-            os._exit(0)
-        name = os.read(read, 100).decode()
-        started = process_started(child)
-        os.waitpid(child, 0)
-        os.close(read)
-        os.close(write)
-        assert name.split("-")[2:4] == [str(child), str(started)]
+        name, child, started = actor("fork_and_name").heard().split()
+        assert name.split("-")[2:4] == [child, started]
 
 
 class TestFilesystemWithoutLinks:
