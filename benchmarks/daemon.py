@@ -31,9 +31,10 @@ SIZES = (1_000, 10_000)
 WARM_SCANS = 20
 COLD_SCANS = 3
 STATUS_RUNS = 9
-LATENCIES = 40
+LATENCIES = 25
 IDLE_S = 60.0
 SETTLE_S = 2.0  # the first scans after the start are not idleness
+BETWEEN_MARKERS_S = 1.0  # long enough for the daemon to sit still again
 POLL_S = 0.0002
 
 
@@ -140,7 +141,7 @@ def timed_ms(command: list[str]) -> tuple[float, float]:
     return 1000 * wall, 1000 * (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
-def latencies(service: PrivateService, count: int) -> Row:
+def latencies(service: PrivateService, count: int, beside: str) -> Row:
     """From the marker of an episode to its claim, the daemon idle in between."""
     staged = service.folder / "arriving"
     record(staged, episodes=count, frames=2, size=(64, 64))
@@ -148,14 +149,14 @@ def latencies(service: PrivateService, count: int) -> Row:
     seconds = []
     for index in range(count):
         control = ControlDir.of(root, f"episode_{index:06d}")
-        time.sleep(0.3)  # a marker at any time: not in step with the daemon
+        time.sleep(BETWEEN_MARKERS_S)
         started = time.perf_counter()
         control.submit()
         until(control.claim(1).exists)
         seconds.append(time.perf_counter() - started)
         until((control.path / "cleaned").exists)
-    note = "the first starts the worker process" if count else ""
-    return measured("claim after a marker", [1000 * value for value in seconds], "ms", note=note)
+    note = "the first one waits for its worker to start"
+    return measured(f"claim after a marker, {beside}", [1000 * value for value in seconds], "ms", note=note)
 
 
 def until(holds: object, limit_s: float = 120.0) -> None:
@@ -180,7 +181,9 @@ def measure(folder: Path, sizes: tuple[int, ...], idle_s: float, latency_count: 
     with service:
         rows += idle(service, sizes[0], idle_s)
         rows.append(status(service, sizes[0]))
-        rows.append(latencies(service, latency_count))
+        rows.append(latencies(service, latency_count, f"beside {sizes[0]:,} ready episodes"))
+    with PrivateService(folder / "empty") as service:
+        rows.append(latencies(service, latency_count, "nothing else there"))
     return rows
 
 
