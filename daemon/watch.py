@@ -17,7 +17,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import structlog
-from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.events import (
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
 from watchdog.observers import Observer
 
 if TYPE_CHECKING:
@@ -29,6 +39,17 @@ log = structlog.get_logger()
 
 #: Filesystems whose writes from other hosts, or below a lower layer, raise no event here.
 DEAF: Final = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "virtiofs")
+#: Names that come, go or change, and files written to their end. Not what is opened or read: a scan opens every control
+#: directory, and to hear of each of them cost a daemon with nothing to do more than the scan itself.
+HEARD: Final[list[type[FileSystemEvent]]] = [
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileMovedEvent,
+]
 #: A watch is a thread. What lies beyond this many is found by the rescan, a little later.
 MAX_WATCHES: Final = 128
 _BACKOFF_S: Final = (60.0, 3600.0)
@@ -49,9 +70,8 @@ class _Ring(FileSystemEventHandler):
     def __init__(self, ring: Callable[[], None]) -> None:
         self._ring = ring
 
-    def on_any_event(self, event: FileSystemEvent) -> None:
-        if event.event_type not in ("opened", "closed_no_write"):
-            self._ring()
+    def on_any_event(self, event: FileSystemEvent) -> None:  # noqa: ARG002 - the scan looks for itself
+        self._ring()
 
 
 class _OverflowListener(logging.Handler):
@@ -151,7 +171,7 @@ class Watcher:
             return
         self._unwatch(path)
         try:
-            watch = self._observer.schedule(_Ring(self.ring), str(path), recursive=False)
+            watch = self._observer.schedule(_Ring(self.ring), str(path), recursive=False, event_filter=HEARD)
         except OSError as error:
             self._complaints["limit"] = f"{path}: {_remedy(error)}"
             return

@@ -130,7 +130,7 @@ class TestMending:
         """The kernel threw events away: nobody knows which."""
         watcher.follow([folder])
         limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
-        flood = f"cd '{folder}' && seq {limit // 3} | xargs touch".encode()
+        flood = f"cd '{folder}' && seq {limit * 2 // 3} | xargs touch".encode()
         # PyDLL holds the interpreter's lock meanwhile: the threads that should empty the queue stand still.
         assert bell.rings_when(lambda: ctypes.PyDLL(None).system(flood))
         health = eventually(lambda: watcher.follow([folder]).complaints)
