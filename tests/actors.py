@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import recordings
+import sites
 from episoded.daemon import chain, config, crashpoints, finish, fsio, logs, service, temps
 from episoded.daemon.claim import take
 from episoded.daemon.control import ControlDir
@@ -32,6 +33,7 @@ from episoded.daemon.jobs import Job
 from episoded.daemon.scan import Scanner
 from episoded.daemon.supervisor import Supervisor
 from episoded.daemon.watch import Watcher
+from episoded.processors import destinations
 from recordings import EPISODE
 
 if TYPE_CHECKING:
@@ -246,6 +248,22 @@ def serve(settings: str, deaf: str) -> None:
     service.Service(config.load(Path(settings))).run()
 
 
+def deposit(kind: str, settings: str, place: str, listing: str) -> None:
+    """Bring files to a destination as the publisher does, and say when they are proven to be there."""
+    params = destinations.params_model(kind).model_validate(json.loads(settings))
+    destination = destinations.open_destination(kind, params, place)
+    files = sites.from_json(Path(listing).read_text())
+    destination.probe()
+    say("begun")
+    there = destination.stat([file.target for file in files])
+    todo = [file for file in files if not (file.target in there and there[file.target].holds(file))]
+    destination.stage(todo, lambda _: None)
+    if todo:
+        destination.commit(todo, "a batch")
+    say(destination.verify(files) or "proven")
+    destination.close()
+
+
 ROLES = {
     role.__name__: role
     for role in (
@@ -263,6 +281,7 @@ ROLES = {
         look,
         try_work,
         serve,
+        deposit,
     )
 }
 
