@@ -1,0 +1,1 @@
+"""LeRobot datasets as a whole: read, inspected, repaired, whatever version they are of and whoever made them."""

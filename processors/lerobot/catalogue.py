@@ -1,0 +1,24 @@
+"""Every kind of finding: how bad it is, what LeRobot makes of it, and what mends it.
+
+What LeRobot does is said of 0.3.3, the last that reads v2.x, and of 0.4.4 for v3.0. `tests/test_verify_lerobot.py`
+holds these words against LeRobot itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from .kinds import Kind
+from .kinds_files import FILES
+from .kinds_meta import META
+from .kinds_rows import ROWS
+from .kinds_stats import STATS
+from .kinds_video import VIDEO
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["CATALOGUE", "Kind"]
+
+#: Code -> what is known of it, in the order of docs/verify.md.
+CATALOGUE: Final[Mapping[str, Kind]] = {**FILES, **META, **ROWS, **VIDEO, **STATS}
