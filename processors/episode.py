@@ -28,7 +28,8 @@ class Camera:
     """One image stream of an episode.
 
     `key` is the feature key of the dataset (`observation.images.top`). `frames` is None once the PNGs are gone.
-    `video` is where the finished video lies or will lie, relative to `Episode.output`.
+    `video` is where the finished video lies or will lie, relative to `Episode.output`; `depth` where its depth video
+    belongs, where the layout has a place of its own for it (None: the depth stage has a rule).
     `shape` is (height, width) as the dataset declares it, or None where it declares nothing usable.
     """
 
@@ -36,6 +37,7 @@ class Camera:
     frames: FrameSource | None
     video: PurePosixPath
     shape: tuple[int, int] | None = None
+    depth: PurePosixPath | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,16 +72,17 @@ def probe(path: Path) -> VideoInfo:
         )
 
 
-def frames(path: Path, threads: int = 1) -> Iterator[VideoFrame]:
+def frames(path: Path, threads: int = 1, *, slices: bool = False) -> Iterator[VideoFrame]:
     """Decode a video from first to last frame, holding one frame at a time.
 
-    `threads` above 1 decodes frames in parallel. The file is closed when the iterator is exhausted or closed. Raises
-    as `probe` does, and `video_unreadable` with the number of frames that were good when decoding fails on the way.
+    `threads` above 1 decodes frames in parallel, or with `slices` the slices of a frame (FFV1). The file is closed
+    when the iterator is exhausted or closed. Raises as `probe` does, and `video_unreadable` with the number of frames
+    that were good when decoding fails on the way.
     """
     with _opened(path) as container:
         stream = _video_stream(container, path)
         stream.codec_context.thread_count = threads
-        stream.codec_context.thread_type = "FRAME" if threads > 1 else "SLICE"
+        stream.codec_context.thread_type = "FRAME" if threads > 1 and not slices else "SLICE"
         decoded, good = container.decode(stream), 0
         while True:
             with _reading(path, f"decoding fails after {good} good frames"):

@@ -47,7 +47,7 @@ class Encoding:
     full_range: bool = False
 
 
-class _Output:
+class OutputFile:
     """The file as libav writes it, through an object of ours.
 
     PyAV leaks the descriptor when the very first write fails, as it does on a full disk. And libav takes a short write
@@ -119,9 +119,11 @@ class VideoWriter:
         if encoding.codec == "libsvtav1":
             os.environ.setdefault("SVT_LOG", "1")  # it prints its settings to stderr otherwise, past libav's log
         # The index goes to the front at the end, so that a browser or a remote loader can start at once.
-        muxer = {"movflags": "+faststart"} if self._container_name == "mp4" else {}
+        # Matroska gives each file a random name of its own unless told that the same input shall give the same bytes.
+        flags = {"mp4": {"movflags": "+faststart"}, "matroska": {"fflags": "+bitexact"}}
+        muxer = flags.get(self._container_name, {})
         with self._system():
-            self._output = _Output(self.path)
+            self._output = OutputFile(self.path)
             self._container = av.open(self._output, "w", format=self._container_name, options=muxer)
         with self._encoder():
             self._stream = self._container.add_stream(encoding.codec, rate=self._rate, options=dict(encoding.options))
