@@ -41,25 +41,36 @@ def histogram(rgb: NDArray[np.uint8]) -> NDArray[np.int64]:
     return np.stack([np.bincount(channel, minlength=256) for channel in thinned])
 
 
+def moments(counts: NDArray[np.int64], frames: int) -> dict[str, list[object]]:
+    """Of the summed histograms (3, 256) of so many sampled frames.
+
+    `min`, `max`, `mean`, `std` as nested lists of shape (3, 1, 1) in 0..1, and `count`, the frames sampled.
+    """
+    pixels = counts.sum(axis=1)
+    mean = counts @ _LEVELS / pixels
+    variance = (counts * (_LEVELS - mean[:, np.newaxis]) ** 2).sum(axis=1) / pixels
+    seen = counts > 0
+    lowest, highest = seen.argmax(axis=1), 255 - seen[:, ::-1].argmax(axis=1)
+    values = {"min": lowest, "max": highest, "mean": mean, "std": np.sqrt(variance)}
+    per_channel = {name: (value / 255.0).reshape(3, 1, 1).tolist() for name, value in values.items()}
+    return {**per_channel, "count": [frames]}
+
+
 class ImageStatistics:
-    """Adds up the histograms of the sampled frames of one camera of one episode."""
+    """Adds up the histograms of the sampled frames of one camera of one episode.
+
+    `counts` (3, 256): how often each value has occurred in each channel; `frames`: in so many frames.
+    """
 
     def __init__(self) -> None:
-        self._counts = np.zeros((3, 256), np.int64)
-        self._frames = 0
+        self.counts = np.zeros((3, 256), np.int64)
+        self.frames = 0
 
     def add(self, counts: NDArray[np.int64]) -> None:
         """Count one sampled frame, given as its `histogram`."""
-        self._counts += counts
-        self._frames += 1
+        self.counts += counts
+        self.frames += 1
 
     def result(self) -> dict[str, list[object]]:
-        """`min`, `max`, `mean`, `std` as nested lists of shape (3, 1, 1) in 0..1, and `count`, the frames sampled."""
-        pixels = self._counts.sum(axis=1)
-        mean = self._counts @ _LEVELS / pixels
-        variance = (self._counts * (_LEVELS - mean[:, np.newaxis]) ** 2).sum(axis=1) / pixels
-        seen = self._counts > 0
-        lowest, highest = seen.argmax(axis=1), 255 - seen[:, ::-1].argmax(axis=1)
-        values = {"min": lowest, "max": highest, "mean": mean, "std": np.sqrt(variance)}
-        per_channel = {name: (value / 255.0).reshape(3, 1, 1).tolist() for name, value in values.items()}
-        return {**per_channel, "count": [self._frames]}
+        """The camera's `moments`."""
+        return moments(self.counts, self.frames)

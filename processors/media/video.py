@@ -56,7 +56,7 @@ def probe(path: Path) -> VideoInfo:
     """
     with _opened(path) as container:
         stream = _video_stream(container, path)
-        with _reading(path, "its packets cannot be read"):
+        with reading(path, "its packets cannot be read"):
             packets = sum(1 for packet in container.demux(stream) if packet.size)
         context = stream.codec_context
         return VideoInfo(
@@ -85,7 +85,7 @@ def frames(path: Path, threads: int = 1, *, slices: bool = False) -> Iterator[Vi
         stream.codec_context.thread_type = "FRAME" if threads > 1 and not slices else "SLICE"
         decoded, good = container.decode(stream), 0
         while True:
-            with _reading(path, f"decoding fails after {good} good frames"):
+            with reading(path, f"decoding fails after {good} good frames"):
                 frame = next(decoded, None)
             if frame is None:
                 return
@@ -103,6 +103,13 @@ def from_av_error(error: av.error.FFmpegError, path: Path, otherwise: EpisodedEr
 
 
 @contextmanager
+def opened_stream(path: Path) -> Iterator[tuple[Any, Any]]:
+    """(container, its video stream) of a file, to be read packet by packet. Raises as `probe`."""
+    with _opened(path) as container:
+        yield container, _video_stream(container, path)
+
+
+@contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     try:
         with path.open("rb") as file:
@@ -112,7 +119,7 @@ def _opened(path: Path) -> Iterator[Any]:
     refuse_pointer(start, path)
     if not start:
         raise InputError("video_empty", f"{path} is empty", _RECODE)
-    with _reading(path, "it is damaged, or not a video"):
+    with reading(path, "it is damaged, or not a video"):
         # "file:" keeps libav from taking a colon in a relative name for a protocol.
         container = av.open(f"file:{path}", metadata_errors="replace")
     with container:
@@ -129,7 +136,8 @@ def _video_stream(container: Any, path: Path) -> Any:
 
 
 @contextmanager
-def _reading(path: Path, what: str) -> Iterator[None]:
+def reading(path: Path, what: str) -> Iterator[None]:
+    """What libav says of a file that is being read, as an `InputError` (`video_unreadable`) naming it."""
     try:
         yield
     except av.error.FFmpegError as error:

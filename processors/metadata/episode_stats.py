@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 Stats = dict[str, dict[str, Any]]
 
+#: What v3.0 keeps besides: name -> share of the values that lie below it.
+QUANTILES: Final = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
 _MOMENTS = ("min", "max", "mean", "std")
 
 
@@ -30,7 +32,7 @@ def of_columns(columns: Mapping[str, NDArray[Any]], fps: Fraction) -> Stats:
 
     The arithmetic runs in the dtype of the column, as there; `count` is [rows].
     """
-    return {key: _of_rows(_as_recorded(key, column, fps)) for key, column in columns.items() if len(column)}
+    return {key: _of_rows(as_recorded(key, column, fps)) for key, column in columns.items() if len(column)}
 
 
 def in_order(stats: Stats, keys: Iterable[str]) -> Stats:
@@ -90,6 +92,7 @@ def aggregate(episodes: Sequence[Stats]) -> Stats:
     """Statistics of the dataset from those of its episodes, weighted by their counts.
 
     Mean and variance of several samples by the parallel formula of Chan, Golub and LeVeque (1979), as in LeRobot.
+    Quantiles, where all have them, are averaged, as LeRobot does it: an estimate, not the quantile of all values.
     """
     keys = dict.fromkeys(key for stats in episodes for key in stats)
     return {key: _together([stats[key] for stats in episodes if key in stats]) for key in keys}
@@ -114,7 +117,7 @@ def _ours(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     return isinstance(count, list) and count <= new["count"]
 
 
-def _as_recorded(key: str, column: NDArray[Any], fps: Fraction) -> NDArray[Any]:
+def as_recorded(key: str, column: NDArray[Any], fps: Fraction) -> NDArray[Any]:
     """The column as the recorder had it in memory: time stamps are doubles there, and float32 only in the table."""
     if key != "timestamp":
         return column
@@ -190,4 +193,9 @@ def _together(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "mean": mean.tolist(),
         "std": np.sqrt(variance).tolist(),
         "count": total.tolist(),
+        **{
+            name: ((np.stack([np.asarray(entry[name]) for entry in entries]) * weights).sum(axis=0) / total).tolist()
+            for name in QUANTILES
+            if all(name in entry for entry in entries)
+        },
     }
