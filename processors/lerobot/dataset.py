@@ -136,7 +136,7 @@ class Dataset:
 
     def total_stats(self, problems: list[Finding] | None = None) -> Stats | None:
         """`meta/stats.json` of v2.0 and v3.0; None where there is none. Raises InputError (`meta_invalid`)."""
-        from .info import read_stats_file
+        from .head import read_stats_file
 
         return read_stats_file(self.root, Problems(self.root, problems))
 
@@ -154,7 +154,7 @@ def read_dataset(root: Path, problems: list[Finding] | None = None) -> Dataset:
     (`meta_missing`, `meta_invalid`, `lfs_pointer`, `version_unsupported`).
     """
     from . import v21, v30
-    from .info import read_head
+    from .head import read_head
 
     report = Problems(root, problems)
     head = read_head(root, report)

@@ -26,6 +26,7 @@ class Finding:
     """One thing that is wrong, and where: `file` relative to the dataset, `episode` by index, `camera` by its key."""
 
     code: str
+    severity: Severity
     message: str
     file: PurePosixPath | None = None
     episode: int | None = None
@@ -35,11 +36,6 @@ class Finding:
     def kind(self) -> Kind:
         """What is known of all findings with this code."""
         return CATALOGUE[self.code]
-
-    @property
-    def severity(self) -> Severity:
-        """How bad it is."""
-        return Severity(self.kind.severity)
 
 
 class Problems:
@@ -57,9 +53,13 @@ class Problems:
         *,
         episode: int | None = None,
         camera: str | None = None,
+        severity: Severity | None = None,
     ) -> None:
-        """Report a finding; raises it as InputError when nobody collects and it is an error."""
-        finding = Finding(code, message, file, episode, camera)
+        """Report a finding; raises it as InputError when nobody collects and it is an error.
+
+        `severity`: where it is not what the catalogue says, because this version of the format bears it better.
+        """
+        finding = Finding(code, severity or Severity(CATALOGUE[code].severity), message, file, episode, camera)
         if self._found is not None:
             self._found.append(finding)
         elif finding.severity is Severity.ERROR:
@@ -71,4 +71,4 @@ class Problems:
             raise error
         code = error.code if error.code in CATALOGUE else "meta_invalid"
         message = error.message.replace(f"{self._root / file}", "").lstrip(": ").removeprefix("is ")
-        self._found.append(Finding(code, message, file, episode))
+        self.add(code, message, file, episode=episode)

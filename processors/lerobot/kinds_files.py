@@ -76,11 +76,11 @@ FILES: Final = {
         "never read; a recorder that resumes may take them for the frames of its next episode",
         "record the episode again, or remove the frames by hand once you are sure",
     ),
-    "frames_stale": Kind(
+    "frames_left": Kind(
         "note",
         "never read",
         "never read",
-        "remove them by hand once you are sure that nobody wants the discarded take",
+        "remove them once you are sure that nobody wants them; `remove_inputs` of the pipeline does it by itself",
     ),
     "artifact_damaged": Kind(
         "error",

@@ -28,10 +28,17 @@ ROWS: Final = {
         repairable=True,
     ),
     "column_type": Kind(
-        "error",
+        "warning",
         "opening fails where tables differ; else the values are taken as they are",
-        "opening fails, or values are converted where that is possible",
+        "values are converted, or opening fails where that is impossible",
         "convert the column to what info.json declares, or correct info.json",
+    ),
+    "column_shape": Kind(
+        "error",
+        "opens; policies are built for another number of values than they are given",
+        "opening fails with CastError or TypeError",
+        "episoded repair declares it, where all tables agree",
+        repairable=True,
     ),
     "column_dangling": Kind(
         "warning",

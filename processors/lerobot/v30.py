@@ -28,7 +28,7 @@ _RANGE: Final = ("dataset_from_index", "dataset_to_index")
 
 def read(head: Dataset, report: Problems) -> Dataset:
     """The dataset with its tasks and episodes."""
-    return replace(head, tasks=_tasks(head, report), episodes=tuple(_episodes(head, report)))
+    return replace(head, tasks=_tasks(head, report), episodes=tuple(_with_first_rows([*_episodes(head, report)])))
 
 
 def episode_files(root: Path) -> list[PurePosixPath]:
@@ -89,7 +89,6 @@ def _episodes(head: Dataset, report: Problems) -> Iterator[EpisodeEntry]:
         report.add("episodes_missing", "there is no list of episodes", EPISODES_FOLDER)
         return
     seen: set[int] = set()
-    rows_before: defaultdict[PurePosixPath, int] = defaultdict(int)
     for file, row in episode_rows(head.root, report, stats=False):
         wrong = [key for key in _NEEDED if type(row.get(key)) is not int or row[key] < 0]
         if wrong:
@@ -101,19 +100,26 @@ def _episodes(head: Dataset, report: Problems) -> Iterator[EpisodeEntry]:
             continue
         seen.add(index)
         table = head.table_path(row["data/file_index"], row["data/chunk_index"])
-        yield _entry(row, table, rows_before[table], _videos(head, row, file, report))
-        rows_before[table] += row["length"]
+        yield _entry(row, table, _videos(head, row, file, report))
 
 
-def _entry(
-    row: Mapping[str, Any], table: PurePosixPath, first_row: int, videos: Mapping[str, VideoSpan]
-) -> EpisodeEntry:
+def _with_first_rows(episodes: list[EpisodeEntry]) -> Iterator[EpisodeEntry]:
+    """Where the rows of each lie in its table: there they are in the order of the indices, whatever meta/ lists."""
+    before: defaultdict[PurePosixPath, int] = defaultdict(int)
+    first_rows = {}
+    for episode in sorted(episodes, key=lambda episode: episode.index):
+        first_rows[episode.index] = before[episode.table]
+        before[episode.table] += episode.length
+    return (replace(episode, first_row=first_rows[episode.index]) for episode in episodes)
+
+
+def _entry(row: Mapping[str, Any], table: PurePosixPath, videos: Mapping[str, VideoSpan]) -> EpisodeEntry:
     return EpisodeEntry(
         index=row["episode_index"],
         length=row["length"],
         tasks=_texts(row.get("tasks")),
         table=table,
-        first_row=first_row,
+        first_row=0,
         videos=videos,
         dataset_range=(row[_RANGE[0]], row[_RANGE[1]]) if all(type(row.get(key)) is int for key in _RANGE) else None,
     )

@@ -1,0 +1,152 @@
+"""The whole inspection, from the names of the files to the last picture."""
+
+from __future__ import annotations
+
+import os
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from ...errors import EpisodedError, InputError, from_os_error
+from ...formats.lerobot_info import EPISODES
+from ..dataset import read_dataset
+from ..findings import Finding, Problems, Severity
+from ..v30 import EPISODES_FOLDER
+from .metadata import check_metadata
+from .report import Report, ordered
+from .statistics import StatisticsCheck
+from .tables import read_tables
+from .tree import Tree, check_files
+from .videos import Reel, Viewed, compare, reels, view_all
+from .waiting import check_frames
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Set
+    from pathlib import Path
+
+    from ..dataset import Dataset
+
+
+def _unseen(done: int, total: int) -> None:
+    """Progress that nobody watches."""
+
+
+def inspect_dataset(
+    root: Path,
+    *,
+    deep: bool = False,
+    only: Set[int] | None = None,
+    threads: int | None = None,
+    progress: Callable[[int, int], None] = _unseen,
+) -> Report:
+    """Find everything that is wrong with the LeRobot dataset at `root`; changes nothing.
+
+    Every table is read, every packet of every video, and the first and last picture of each episode decoded; `deep`:
+    every picture. `only`: the episodes whose files are read, the rest of the dataset is checked by its metadata.
+    `progress(done, total)` counts files. Never raises for bad data; what the system refuses (no permission) is raised
+    as the `from_os_error` family.
+    """
+    found: list[Finding] = []
+    try:
+        dataset = read_dataset(root, found)
+    except EpisodedError as error:
+        return _unreadable(root, error, deep=deep)
+    try:
+        inspection = _Inspection(dataset, found, only)
+        pictures = inspection.run(deep=deep, threads=threads or len(os.sched_getaffinity(0)), progress=progress)
+    except OSError as error:
+        raise from_os_error(error) from error
+    return Report(
+        root=root,
+        version=dataset.version_name,
+        episodes=len(dataset.episodes),
+        frames=dataset.frames,
+        cameras=len(dataset.cameras),
+        pictures=pictures,
+        deep=deep,
+        findings=ordered(found),
+    )
+
+
+def _unreadable(root: Path, error: EpisodedError, *, deep: bool) -> Report:
+    """The report on a dataset without a usable info.json."""
+    if not isinstance(error, InputError):
+        raise error
+    message = error.message.replace(f"{root}/", "")
+    return Report(root, None, 0, 0, 0, 0, deep, (Finding(error.code, Severity.ERROR, message),))
+
+
+class _Inspection:
+    """One dataset, and what has been found about it so far."""
+
+    def __init__(self, dataset: Dataset, found: list[Finding], only: Set[int] | None) -> None:
+        self.dataset = dataset
+        self.found = found
+        self.only = only
+        self.report = Problems(dataset.root, found)
+
+    def run(self, *, deep: bool, threads: int, progress: Callable[[int, int], None]) -> int:
+        """Check everything; the number of pictures that were decoded."""
+        listed, tree = self._is_listed(), Tree.of(self.dataset.root)
+        check_metadata(self.dataset, self.report, listed=listed)
+        pointers = check_files(self.dataset, tree, self.report, listed=listed)
+        waiting = check_frames(self.dataset, self.report)
+        present = [reel for reel in reels(self.dataset, self.only) if self._is_there(reel, tree, pointers, waiting)]
+        total = len(self.dataset.episodes) + len(present)
+        statistics = StatisticsCheck(self.dataset, self.report, self.found)
+        tables = self._missing_tables(tree) | pointers
+        for done, rows in enumerate(read_tables(self.dataset, self.report, unreadable=tables, only=self.only), 1):
+            statistics.episode(rows)
+            progress(done, total)
+        if self.only is None:
+            statistics.total()
+        views: list[Viewed] = []
+        for view in view_all(self.dataset, present, deep=deep, threads=threads):
+            views.append(view)
+            self.found += view.findings
+            progress(total - len(present) + len(views), total)
+        if deep:
+            self._compare_pictures(views, statistics)
+        compare(self.dataset, views, self.report)
+        return sum(view.pictures for view in views)
+
+    def _is_listed(self) -> bool:
+        """Whether nothing has been said of the list of the episodes yet."""
+        places = [finding.file for finding in self.found if finding.file is not None]
+        return not any(place == EPISODES or place.is_relative_to(EPISODES_FOLDER) for place in places)
+
+    def _is_there(self, reel: Reel, tree: Tree, pointers: Set[PurePosixPath], waiting: Set[tuple[str, int]]) -> bool:
+        """Whether a video can be looked at; reported when it is not there."""
+        if reel.file in pointers:
+            return False
+        if reel.file in tree.files:
+            return True
+        indices = [entry.index for entry, _ in reel.parts]
+        if any((reel.camera.key, index) in waiting for index in indices):
+            return False  # its frames are there: it will be made of them
+        misplaced = PurePosixPath("video", *reel.file.parts[1:])
+        code, message = "video_missing", "is not there"
+        if misplaced in tree.files:
+            code, message = "video_misplaced", f"is not there, but at {misplaced}"
+        self.report.add(
+            code, message, reel.file, episode=indices[0] if len(indices) == 1 else None, camera=reel.camera.key
+        )
+        return False
+
+    def _missing_tables(self, tree: Tree) -> set[PurePosixPath]:
+        missing: dict[PurePosixPath, list[int]] = {}
+        for entry in self.dataset.episodes:
+            if entry.table not in tree.files and (self.only is None or entry.index in self.only):
+                missing.setdefault(entry.table, []).append(entry.index)
+        for name, indices in missing.items():
+            episode = indices[0] if len(indices) == 1 else None
+            self.report.add("table_missing", "is not there", name, episode=episode)
+        return set(missing)
+
+    def _compare_pictures(self, views: list[Viewed], statistics: StatisticsCheck) -> None:
+        seen: dict[int, dict[str, Any]] = {}
+        for view in views:
+            for index, stats in view.stats.items():
+                seen.setdefault(index, {})[view.reel.camera.key] = stats
+        for index, stats in self.dataset.episode_stats([]):
+            for camera, pictures in seen.get(index, {}).items():
+                statistics.pictures(index, camera, pictures, stats)
