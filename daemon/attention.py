@@ -43,8 +43,8 @@ def worth_watching(views: Iterable[DropView]) -> Iterator[Path]:
 
 
 def _where_it_grows(dataset: DatasetView) -> Iterator[Path]:
-    """Where a new episode shows: its line in the metadata, its marker."""
-    yield dataset.root / "meta"
+    """Where a new episode shows: its line in the metadata, its folder, its marker."""
+    yield from dataset.format.places(dataset.root)
     yield dataset.root / CONTROL
     yield dataset.output / CONTROL
 

@@ -21,7 +21,7 @@ from . import attempts, checkpoint, finish, stages
 from .checkpoint import Output, Record
 from .claim import Claim, Leases, take
 from .control import ControlDir
-from .errors import Cancelled, ClaimLostError, RetryableError
+from .errors import Cancelled, ClaimLostError, EpisodedError, RetryableError
 from .publication import apply_edit, discard_unpublished, publish_artifact
 
 if TYPE_CHECKING:
@@ -130,9 +130,12 @@ class Chain:
         self._sweep()
         episode = formats.by_name(self.work.format).load(self.work.root, self.work.episode_id, self.work.output)
         frames = finish.list_frames(episode)
-        for stage in self.work.pipeline.stages:
+        processors = {stage: stages.processor(stage) for stage in self.work.pipeline.stages}
+        if not any(processor.applies(episode) for processor in processors.values()):
+            raise _nothing_to_do(self.work)
+        for stage, processor in processors.items():
             self.stage = stage
-            self._run_stage(stage, stages.processor(stage), episode)
+            self._run_stage(stage, processor, episode)
         self.stage = "ready"
         finish.make_ready(self.claim, self.work.pipeline, episode, frames)
         self._tidy()
@@ -273,6 +276,16 @@ class Chain:
     def _check_stop(self) -> None:
         if self.hooks.stop():
             raise Cancelled
+
+
+def _nothing_to_do(work: Work) -> EpisodedError:
+    """Ready without anything made of it would be a lie."""
+    return EpisodedError(
+        "nothing_to_do",
+        f"no stage of the pipeline {work.pipeline.name!r} ({', '.join(work.pipeline.stages)}) is for episodes of the "
+        f"layout {work.format!r}",
+        "name another pipeline for this drop folder (DROID: metadata-only), then retry",
+    )
 
 
 def _combined(digests: Iterator[str | None]) -> str | None:

@@ -6,7 +6,7 @@ import itertools
 import os
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 ENVIRONMENT = "EPISODED_CONFIG"
 SYSTEM_CONFIG = Path("/etc/episoded/config.toml")
+#: The pipelines that exist even when they are not written down; a stage passes over the episodes that are not its own.
+BUILT_IN: Final[dict[str, dict[str, Any]]] = {
+    "default": {},
+    "metadata-only": {"stages": ["metadata", "tracks"]},
+}
 _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
@@ -164,7 +169,7 @@ class Config(_Model):
         given = value.get("pipelines", {})
         if not isinstance(given, dict):
             return value
-        tables = {"default": {}, **given}
+        tables = {**BUILT_IN, **given}
         named = {name: {**table, "name": name} if isinstance(table, dict) else table for name, table in tables.items()}
         return value | {"pipelines": named}
 
@@ -242,7 +247,7 @@ def _contradictions(table: dict[str, Any]) -> Iterator[Mistake]:
     tables = given if isinstance(given, list) else []
     drops = {number: drop for number, drop in enumerate(tables, 1) if isinstance(drop, dict)}
     names = {number: drop["pipeline"] for number, drop in drops.items() if isinstance(drop.get("pipeline"), str)}
-    yield from _unknown_pipelines(names, ["default", *(pipelines if isinstance(pipelines, dict) else ())])
+    yield from _unknown_pipelines(names, [*BUILT_IN, *(pipelines if isinstance(pipelines, dict) else ())])
     roots = [Path(str(drop[key])) for drop in drops.values() for key in ("path", "output") if key in drop]
     yield from _nested([root for root in roots if root.is_absolute()])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +12,7 @@ from episoded.processors import formats
 from .attempts import is_waiting
 from .claim import Leases
 from .control import CONTROL, ControlDir
+from .errors import EpisodedError
 from .state import Markers, State, read_names, state_of
 
 if TYPE_CHECKING:
@@ -116,8 +117,8 @@ class Scanner:
         layout = formats.detect(root)
         if layout is None:
             return None
-        output = output_root(drop, root)
-        listing = layout.listing(root)
+        output = output_root(drop, root, layout)
+        listing = _listing(drop, root, layout)
         known = _names_in(output / CONTROL)
         received = known if output == root else _names_in(root / CONTROL)
         ids = () if listing.refusal else listing.episodes
@@ -155,9 +156,21 @@ def _report_bug(dataset: Path) -> None:
     structlog.get_logger().exception("scan_failed", dataset=str(dataset))
 
 
-def output_root(drop: DropConfig, root: Path) -> Path:
-    """Where the artifacts of a dataset go: into it, or to the same place below the drop folder's `output`."""
-    return drop.output / root.relative_to(drop.path) if drop.output else root
+def output_root(drop: DropConfig, root: Path, layout: Format) -> Path:
+    """Where the artifacts of a dataset go: into it, or below the drop folder's `output`, where its layout says."""
+    return layout.output(drop.output, root.relative_to(drop.path)) if drop.output else root
+
+
+def _listing(drop: DropConfig, root: Path, layout: Format) -> Listing:
+    listing = layout.listing(root)
+    if listing.refusal or drop.output or layout.in_place:
+        return listing
+    refusal = EpisodedError(
+        "no_output",
+        f"{root}: {layout.name} episodes are never written to, and there is no folder for what is made of them",
+        "set `output` for this drop folder, or give `episoded process` an --output",
+    )
+    return replace(listing, refusal=refusal)
 
 
 def _names_in(folder: Path) -> frozenset[str]:
@@ -191,7 +204,7 @@ def _datasets_at(path: Path, depth: int) -> list[tuple[Path, str]]:
         return [(path, "")]
     if depth < MAX_DEPTH and _any_dataset(inner := list(_datasets_below(path, depth + 1))):
         return inner
-    return [(path, "not a dataset (yet): no meta/info.json")]
+    return [(path, "not a dataset (yet): no meta/info.json, no DROID episodes")]
 
 
 def _is_text(name: str) -> bool:

@@ -17,6 +17,7 @@ STAGES: Final = {
         "episoded.processors.metadata.params:MetadataParams",
         "episoded.processors.metadata.stage:MetadataProcessor",
     ),
+    "tracks": ("episoded.processors.tracks.params:TracksParams", "episoded.processors.tracks.stage:TracksProcessor"),
 }
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from episoded.processors import formats
@@ -16,8 +15,6 @@ from .errors import UnknownTargetError, UsageError
 from .scan import MAX_DEPTH, DatasetView, DropView, Scanner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from .config import Config
 
 
@@ -60,7 +57,9 @@ class Target:
         if not below:
             why = view.error or next((f"{path.name}: {reason}" for path, reason in strangers), "nothing in it")
             raise UnknownTargetError(
-                "no_dataset", f"{self.root}: no dataset here ({why})", "name a dataset: a folder with meta/info.json"
+                "no_dataset",
+                f"{self.root}: no dataset here ({why})",
+                "name a dataset: a folder with meta/info.json, or a tree of DROID episodes",
             )
         return replace(view, datasets=tuple(below), strangers=tuple(strangers))
 
@@ -76,6 +75,8 @@ def find(path: Path, config: Config, *, pipeline: str | None = None, output: Pat
     root = _dataset_around(place, drop)
     if drop and root and not _found_by_scans(root, drop):
         drop = None  # too deep or hidden: no service will ever see it
+    if root is None and drop and (named := _named_by_id(place, drop)):
+        root, place = named
     if root is None and not place.is_dir() and (drop is None or place != drop.path):
         raise UnknownTargetError("no_such_path", f"{path}: there is no such dataset or episode", _how_to_name_one(drop))
     used = drop or DropConfig(path=root.parent if root else place, complete="rename")
@@ -112,12 +113,22 @@ def _configured(place: Path, config: Config) -> tuple[DropConfig, Path] | None:
 
 
 def _dataset_around(place: Path, drop: DropConfig | None) -> Path | None:
-    """The dataset that `place` is or lies in; a drop folder is never one itself."""
-    for folder in (place, *place.parents):
-        if drop and folder == drop.path:
-            return None
-        if formats.detect(folder):
-            return folder
+    """The dataset that `place` is or lies in: below a drop folder the outermost, as scans find it, else the innermost.
+
+    A drop folder is never one itself.
+    """
+    folders = (place, *place.parents)
+    if drop:
+        folders = tuple(reversed([folder for folder in folders if drop.path in folder.parents]))
+    return next((folder for folder in folders if formats.detect(folder)), None)
+
+
+def _named_by_id(place: Path, drop: DropConfig) -> tuple[Path, Path] | None:
+    """The dataset of an episode whose id alone says where it is finished, and the place of the episode in it."""
+    inside = place.relative_to(drop.path)
+    for dataset in Scanner((drop,)).scan_drop(drop).datasets if drop.output else ():
+        if not dataset.format.in_place and set(inside.parts) & set(dataset.listing.episodes):
+            return dataset.root, dataset.root / inside
     return None
 
 
@@ -153,7 +164,7 @@ def _episode(root: Path, place: Path) -> str:
     if listing.refusal:
         raise UnknownTargetError(listing.refusal.code, listing.refusal.message, listing.refusal.hint)
     orphans = dict(listing.orphans)
-    for name in _possible_ids(place.relative_to(root).parts):
+    for name in layout.names_at(root, PurePath(*[part for part in place.relative_to(root).parts if part != CONTROL])):
         if name in listing.episodes:
             return name
         if name in orphans:
@@ -164,14 +175,6 @@ def _episode(root: Path, place: Path) -> str:
     raise UnknownTargetError(
         "no_such_episode", f"{place.relative_to(root)}: no episode of {root}", f"its episodes: {known}"
     )
-
-
-def _possible_ids(parts: tuple[str, ...]) -> Iterator[str]:
-    """Names in a path that may be an id: a folder, a table or video without its suffix, hyphens as underscores."""
-    for part in parts:
-        if part != CONTROL:
-            stem = os.path.splitext(part)[0]  # noqa: PTH122 - a part, not a path
-            yield from dict.fromkeys((part, stem, re.sub(r"-(\d+)$", r"_\1", stem)))
 
 
 def _only(dataset: DatasetView, episode: str) -> DatasetView:

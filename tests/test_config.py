@@ -22,7 +22,8 @@ TABLES = {
     "guard": GuardConfig,
     "drop": DropConfig,
     "pipelines.default": Pipeline,
-    **{f"pipelines.default.{stage}": params_model(stage) for stage in STAGES},
+    **{f"pipelines.default.{stage}": params_model(stage) for stage in ("encode", "metadata")},
+    **{f"pipelines.metadata-only.{stage}": params_model(stage) for stage in STAGES if stage == "tracks"},
 }
 
 

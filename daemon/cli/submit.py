@@ -23,7 +23,8 @@ def submit(path: PathArgument, config: ConfigOption = None) -> None:
     """Say that an upload is complete: mark a dataset, or one episode of it, pending.
 
     It only writes the marker `.episoded/pending` (an uploader may do that itself, last); the service does the work. A
-    marked dataset stays marked: episodes that join it later need no marker of their own.
+    marked dataset stays marked: episodes that join it later need no marker of their own. In a DROID tree, which nothing
+    is written to, the episodes that are there now are marked, in the output.
     """
     chosen = settings(config)
     target = targets.find(path, chosen)
@@ -56,7 +57,10 @@ def _submit(dataset: DatasetView, episode: str | None) -> Iterator[str]:
         yield f"{name}: cannot be processed: {shown(refusal.message)}"
         return
     prepare_output(dataset)
-    if episode is None:
+    if episode is None and not dataset.format.in_place:
+        new_ones = sum(view.control.submit() for view in dataset.episodes)
+        yield f"{name}: {new_ones} of {plural(len(dataset.episodes), 'episode')} marked pending"
+    elif episode is None:
         new = submit_dataset(dataset.output)
         episodes = plural(len(dataset.episodes), "episode")
         yield f"{name}: {'marked' if new else 'was already marked'} pending, {episodes}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from .droid import Droid
 from .lerobot import LeRobot
 from .names import is_ignored
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["FORMATS", "by_name", "detect", "is_ignored"]
 
 #: Every layout, in the order in which they are tried.
-FORMATS: Final[tuple[Format, ...]] = (LeRobot(),)
+FORMATS: Final[tuple[Format, ...]] = (LeRobot(), Droid())
 
 
 def detect(root: Path) -> Format | None:

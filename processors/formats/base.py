@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path, PurePath
 
     from ..base import Edit
     from ..episode import Episode
@@ -46,12 +46,23 @@ class Format(Protocol):
     """One dataset layout. Implementations keep no state but caches keyed by file signature."""
 
     name: str
+    #: Whether a dataset may be finished where it lies; else nothing is written into it, and an `output` is needed.
+    in_place: bool
 
     def detect(self, root: Path) -> bool:
         """Whether `root` is a dataset of this layout (a few stats, no reading)."""
 
     def listing(self, root: Path) -> Listing:
         """The episodes at `root`; never raises for bad content: that is a `refusal`."""
+
+    def output(self, top: Path, name: PurePath) -> Path:
+        """Where the dataset called `name` (its path below the drop folder) is finished below an output folder `top`."""
+
+    def names_at(self, root: Path, place: PurePath) -> Iterable[str]:
+        """The ids that `place`, a path inside `root`, may stand for, the most likely first."""
+
+    def places(self, root: Path) -> Iterator[Path]:
+        """The folders in which a new episode shows: what is worth a watch besides `root`."""
 
     def upload(self, root: Path, episode_id: str) -> Upload:
         """Stat every input file of one episode (milliseconds; asked only while it arrives)."""

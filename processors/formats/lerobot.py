@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
 from ..errors import EpisodedError, InputError, from_os_error
@@ -19,7 +20,7 @@ from .lerobot_load import load_episode
 from .lerobot_upload import look_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from ..base import Edit
@@ -56,6 +57,7 @@ class LeRobot:
     """The `Format` of LeRobot v2.0 and v2.1; v3.0 is recognised and refused with its reason."""
 
     name = "lerobot"
+    in_place = True
 
     def __init__(self) -> None:
         self._metas: dict[Path, _Meta] = {}
@@ -76,6 +78,20 @@ class LeRobot:
         except OSError as error:
             return Listing((), refusal=from_os_error(error))
         return listed.listing
+
+    def output(self, top: Path, name: PurePath) -> Path:
+        """The same place below `top`."""
+        return top / name
+
+    def names_at(self, root: Path, place: PurePath) -> Iterator[str]:  # noqa: ARG002 - part of the contract
+        """A folder, a table or video without its suffix, hyphens as underscores."""
+        for part in place.parts:
+            stem = PurePath(part).stem
+            yield from dict.fromkeys((part, stem, re.sub(r"-(\d+)$", r"_\1", stem)))
+
+    def places(self, root: Path) -> Iterator[Path]:
+        """The metadata, where its line appears."""
+        yield root / "meta"
 
     def upload(self, root: Path, episode_id: str) -> Upload:
         """What has arrived of the episode's frames, table and finished videos."""

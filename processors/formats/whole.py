@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 _IEND: Final = bytes.fromhex("0000000049454e44ae426082")
 _PARQUET: Final = b"PAR1"
+_HDF5: Final = b"\x89HDF\r\n\x1a\n"
+#: Version of the superblock -> where it says how long the file is.
+_END_OF_HDF5: Final = {0: 40, 2: 28, 3: 28}
 _BOX_HEADER: Final = 8
 _LARGEST_POINTER: Final = 1024
 
@@ -42,6 +45,25 @@ def mp4_ends(path: Path) -> bool:
             indexed |= kind == b"moov"
             offset += length
     return indexed
+
+
+def h5_ends(path: Path) -> bool:
+    """Whether the file is as long as the superblock of an HDF5 file says (version 0, 2 or 3, with 8-byte addresses)."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(64)
+    if len(start) < 48 or not start.startswith(_HDF5):
+        return False
+    version, eof_at = start[8], _END_OF_HDF5.get(start[8])
+    sizes = start[13] if version == 0 else start[9]
+    if eof_at is None or sizes != 8:
+        return True  # not ours to judge: the stage that reads it does
+    return bool(struct.unpack_from("<Q", start, eof_at)[0] <= size)
+
+
+def json_ends(path: Path) -> bool:
+    """Whether the last thing in the file closes an object or a list."""
+    return _tail(path, 16).rstrip().endswith((b"}", b"]"))
 
 
 def is_pointer(path: Path) -> bool:
