@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import InputError, from_os_error
+from ..errors import EpisodedError, InputError, from_os_error
 from ..media.lfs import refuse_pointer
 
 if TYPE_CHECKING:
@@ -74,8 +74,7 @@ def read_length(path: Path) -> int:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    import h5py
-
+    h5py = _hdf5()
     try:
         with path.open("rb") as plain:
             refuse_pointer(plain.read(64), path)
@@ -91,6 +90,18 @@ def _opened(path: Path) -> Iterator[Any]:
             raise from_os_error(error) from error
         reason = str(error).partition("\n")[0]
         raise InputError("h5_unreadable", f"{path} is damaged or cut off: {reason}", _RESTORE) from error
+
+
+def _hdf5() -> Any:
+    try:
+        import h5py
+    except ImportError as error:
+        raise EpisodedError(
+            "needs_h5py",
+            "raw DROID episodes are HDF5 files, and h5py is not installed",
+            "pip install 'episoded[droid]'",
+        ) from error
+    return h5py
 
 
 class _Reading:
