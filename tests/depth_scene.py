@@ -7,16 +7,24 @@ hash of the window's number, as a relative model does; everything else (decoding
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+import os
+import signal
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from episoded.processors.depth.windows import window_frames
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from episoded.processors.depth.model import Precision
 
 SIZE = (36, 48)
 
@@ -58,3 +66,75 @@ def window_of(window: int, pictures: Sequence[NDArray[np.uint8]], noise: float =
 
 def windows_of(frames: int, window: int, noise: float = 0.0) -> NDArray[np.float32]:
     return window_of(window, [picture(number) for number in window_frames(window, frames)], noise)
+
+
+@dataclass(frozen=True)
+class SceneFrames:
+    """The frames of the scene, made when they are asked for."""
+
+    count: int
+    height: int = SIZE[0]
+    width: int = SIZE[1]
+
+    def read(self, start: int = 0) -> Iterator[NDArray[np.uint8]]:
+        for number in range(start, self.count):
+            yield picture(number, (self.height, self.width))
+
+
+@dataclass(frozen=True)
+class SceneSpec:
+    """Loads the stub. `slow_s`: the longest that a window takes, by the hash of its number: they come out of order.
+
+    `kill`: a folder; a window whose number is the name of a file there kills its process, and takes the file with it.
+    `deadly`: a window that kills every process.
+    `half_fails`: windows are not finite in half precision, from this one on.
+    """
+
+    noise: float = 0.0
+    slow_s: float = 0.0
+    kill: Path | None = None
+    deadly: int | None = None
+    half_fails: int | None = None
+    always_fails: bool = False
+
+    def load(self, device: str) -> SceneModel:
+        return SceneModel(self, device)
+
+
+class SceneModel:
+    """What `WindowModel` asks for, with the scene's truth for depth."""
+
+    def __init__(self, spec: SceneSpec, device: str) -> None:
+        self.spec, self.device = spec, device
+        self.precision: Precision = "fp32" if spec.half_fails is None and not spec.always_fails else "fp16"
+        self.encoded = 0
+        self._events: list[dict[str, Any]] = []
+
+    def features(self, pictures: Iterable[NDArray[np.uint8]]) -> list[Any]:
+        found = [(rgb, self.precision) for rgb in pictures]
+        self.encoded += len(found)
+        return found
+
+    def maps(self, window: int, features: Sequence[Any]) -> NDArray[np.float32]:
+        assert {precision for _, precision in features} == {self.precision}
+        if self.spec.slow_s:
+            time.sleep(self.spec.slow_s * affine_of(window)[1] / 2)
+        if self.spec.kill is not None:
+            with suppress(FileNotFoundError):
+                (self.spec.kill / str(window)).unlink()
+                os.kill(os.getpid(), signal.SIGKILL)
+        if window == self.spec.deadly:
+            os.kill(os.getpid(), signal.SIGKILL)
+        maps = window_of(window, [rgb for rgb, _ in features], self.spec.noise)
+        half = self.precision == "fp16" and self.spec.half_fails is not None and window >= self.spec.half_fails
+        if half or self.spec.always_fails:
+            maps[7, 3, 2] = np.nan
+        return maps
+
+    def use_fp32(self) -> None:
+        self.precision = "fp32"
+        self._events.append({"event": "fp32_fallback"})
+
+    def take_events(self) -> list[dict[str, Any]]:
+        events, self._events = self._events, []
+        return events

@@ -7,7 +7,7 @@ be taken out as arrays and put into another fold, which then gives the same byte
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,7 +42,7 @@ class WindowRecord:
 
     def as_json(self) -> dict[str, Any]:
         """The record as JSON values."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return asdict(self)
 
 
 class Fold:
@@ -55,7 +55,7 @@ class Fold:
         self.frames, self.size, self.alignment = frames, size, alignment
         self.windows = window_count(frames)
         self.next = 0  # the window that it waits for
-        self.records: list[WindowRecord] = []
+        self.record: WindowRecord | None = None  # of the last window that was taken whole
         self._busy = False
         self._affine = IDENTITY
         self._first = np.zeros(size, np.float32)
@@ -98,10 +98,10 @@ class Fold:
                 changes.add(position, values)
                 yield number, values
         seam = changes.seam() if window else None
-        self.records.append(WindowRecord(window, *self._affine, fitted is None, precision, seam))
         self.next += 1
         if self.done:
             yield from self._rest(window)
+        self.record = WindowRecord(window, *self._affine, fitted is None, precision, seam)
         self._busy = False
 
     def _fit(self, maps: NDArray[np.float32]) -> Affine | None:
@@ -138,7 +138,6 @@ class Fold:
         """Everything that the windows so far have left behind, as arrays that `numpy.savez` takes without pickling."""
         if self._busy:
             raise ValueError(f"window {self.next} is only half taken")
-        records = self.records
         return {
             "identity": np.array([str(self._identity)]),
             "next": np.array([self.next]),
@@ -146,10 +145,6 @@ class Fold:
             "first": self._first,
             "key": self._key,
             "tail": self._tail.copy(),
-            "records": np.array(
-                [(r.scale, r.shift, r.kept, np.nan if r.seam is None else r.seam) for r in records], np.float64
-            ).reshape(-1, 4),
-            "precision": np.array([r.precision for r in records], np.str_),
         }
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
@@ -159,12 +154,6 @@ class Fold:
         self.next = int(state["next"][0])
         self._affine = Affine(*(float(value) for value in state["affine"]))
         self._first, self._key, self._tail = (np.array(state[name], np.float32) for name in ("first", "key", "tail"))
-        self.records = [
-            WindowRecord(window, scale, shift, bool(kept), str(precision), None if np.isnan(seam) else seam)
-            for window, ((scale, shift, kept, seam), precision) in enumerate(
-                zip(state["records"].tolist(), state["precision"], strict=True)
-            )
-        ]
 
     @property
     def _identity(self) -> tuple[int, int, int, str]:

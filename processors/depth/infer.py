@@ -1,0 +1,174 @@
+"""Computing windows on one device: decode ahead, keep the features of repeated frames, fall back to float32.
+
+Ten of a window's 32 frames were in the window before, and the first frame of the video is in all of them. What the
+encoder makes of a frame does not depend on its neighbours, so it is kept as long as a window of the span needs it: the
+same numbers for 22 encoder runs instead of 32.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from ..errors import EpisodedError
+from .model import Computed
+from .windows import window_frames
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from types import TracebackType
+
+    from numpy.typing import NDArray
+
+    from .model import WindowModel
+    from .source import Frames
+    from .windows import Span
+
+    Picture = NDArray[np.uint8]
+
+AHEAD = 24  # pictures decoded while the model is at work: those of the next window
+
+
+class Ahead:
+    """Reads frames in a thread of its own, a bounded number ahead; a context manager.
+
+    Frames are asked for by number. Going forward skips what lies between; going back begins anew.
+    """
+
+    def __init__(self, frames: Frames, ahead: int = AHEAD) -> None:
+        self._frames = frames
+        self._ahead = ahead
+        self._next = 0
+        self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+        self._queue: queue.Queue[Picture | BaseException | None] = queue.Queue()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __getitem__(self, number: int) -> Picture:
+        """Frame `number`. Raises what reading it raised."""
+        if self._thread is None or number < self._next:
+            self._restart(number)
+        while True:
+            item = self._queue.get()
+            if isinstance(item, np.ndarray):
+                self._next += 1
+                if self._next > number:
+                    return item
+                continue
+            self.close()
+            raise item or _missing(number, self._frames)
+
+    def close(self) -> None:
+        """End the thread and close the file."""
+        if self._thread is None:
+            return
+        self._stop.set()
+        while self._thread.is_alive():
+            self._drain()
+            self._thread.join(0.05)
+        self._thread = None
+
+    def _restart(self, number: int) -> None:
+        self.close()
+        self._next = number
+        self._stop = threading.Event()
+        self._queue = queue.Queue(self._ahead)
+        self._thread = threading.Thread(
+            target=_read, args=(self._frames, number, self._queue, self._stop), name="decode", daemon=True
+        )
+        self._thread.start()
+
+    def _drain(self) -> None:
+        while not self._queue.empty():
+            self._queue.get_nowait()
+
+
+def _read(frames: Frames, start: int, put: queue.Queue[Any], stop: threading.Event) -> None:
+    """Put every frame from `start`, then None; or the exception that ended it."""
+    reading = frames.read(start)
+    try:
+        for picture in reading:
+            put.put(picture)
+            if stop.is_set():
+                return
+        put.put(None)
+    except BaseException as error:
+        put.put(error)
+    finally:
+        if close := getattr(reading, "close", None):
+            close()
+
+
+class SpanRunner:
+    """Computes spans of windows of one video on one model, one after another."""
+
+    def __init__(self, model: WindowModel, frames: Frames, ahead: Ahead) -> None:
+        self._model, self._frames, self._ahead = model, frames, ahead
+        self._features: dict[int, Any] = {}
+        self._pictures: dict[int, Picture] = {}  # kept only while float32 could still be fallen back to
+
+    def run(self, span: Span, check: Callable[[], None] = lambda: None) -> Iterator[Computed]:
+        """The windows of the span in order.
+
+        Raises what reading and the model raise, and `EpisodedError` (`depth_not_finite`).
+        """
+        for window in range(span.start, span.stop):
+            check()
+            numbers = window_frames(window, self._frames.count)
+            self._learn(numbers)
+            maps = self._maps(window, numbers)
+            yield Computed(window, maps, self._model.precision, self._model.take_events())
+
+    def _learn(self, numbers: Sequence[int]) -> None:
+        """Have the features of these frames and no others, but those of frame 0, which every window needs."""
+        wanted = {0, *numbers}
+        self._features = {number: value for number, value in self._features.items() if number in wanted}
+        self._pictures = {number: value for number, value in self._pictures.items() if number in wanted}
+        missing = sorted(set(numbers) - self._features.keys())
+        self._features.update(zip(missing, self._model.features(map(self._picture, missing)), strict=True))
+
+    def _picture(self, number: int) -> Picture:
+        picture = self._ahead[number]
+        if self._model.precision != "fp32":
+            self._pictures[number] = picture
+        return picture
+
+    def _maps(self, window: int, numbers: Sequence[int]) -> NDArray[np.float32]:
+        maps = self._model.maps(window, [self._features[number] for number in numbers])
+        if not _usable(maps) and self._model.precision != "fp32":
+            self._model.use_fp32()
+            known = sorted(self._features)
+            self._features = dict(zip(known, self._model.features(self._pictures[k] for k in known), strict=True))
+            self._pictures = {}
+            maps = self._model.maps(window, [self._features[number] for number in numbers])
+        if not np.isfinite(maps).all():
+            first, last = min(numbers[2:]), max(numbers)
+            raise EpisodedError(
+                "depth_not_finite",
+                f"the model gives no finite depth for frames {first} to {last}, although it computes in float32",
+                "check the sha256 of its weights against the published file's, and the memory of this GPU; then retry",
+            )
+        return maps
+
+
+def _usable(maps: NDArray[np.float32]) -> bool:
+    """Finite, and not all black: the two ways in which half precision fails."""
+    return bool(np.isfinite(maps).all() and maps.max() > 0)
+
+
+def _missing(number: int, frames: Frames) -> BaseException:
+    return EpisodedError(
+        "frames_changed",
+        f"frame {number} of {frames.count} was not there when depth was made from it",
+        "was the recording replaced meanwhile? then retry",
+    )

@@ -1,0 +1,55 @@
+"""What computes windows: a model of video depth, loaded on one device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+Precision = Literal["fp32", "tf32", "fp16"]
+
+
+@dataclass(frozen=True)
+class Computed:
+    """One window: 32 maps (32, h, w) float32 at the model's size, all finite, and what they were computed in.
+
+    `events`: what the model had to do on the way (a smaller batch, another precision), as JSON values.
+    """
+
+    window: int
+    maps: NDArray[np.float32]
+    precision: Precision = "fp32"
+    events: Sequence[Mapping[str, Any]] = field(default=())
+
+
+class WindowModel(Protocol):
+    """A model on its device.
+
+    `precision`: what it computes in now. `take_events()`: what happened since it was last asked.
+    """
+
+    precision: Precision
+
+    def features(self, pictures: Iterable[NDArray[np.uint8]]) -> list[Any]:
+        """What the model makes of each picture (H, W, 3) RGB on its own; the same whichever pictures come with it."""
+
+    def maps(self, window: int, features: Sequence[Any]) -> NDArray[np.float32]:
+        """The depth of a window from the features of its 32 frames: (32, h, w) float32, perhaps not finite."""
+
+    def use_fp32(self) -> None:
+        """Compute in float32 from now on, and on every model of this kind on a device of this kind."""
+
+    def take_events(self) -> list[dict[str, Any]]:
+        """The events since the last call."""
+
+
+class ModelSpec(Protocol):
+    """How to load a model: small and picklable, because every process loads its own."""
+
+    def load(self, device: str) -> WindowModel:
+        """The model on `device`: "cpu" or "cuda:N"."""

@@ -1,0 +1,168 @@
+"""The real network on a device: the same numbers as the plain formula, however it is cut up; memory that runs out."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from depth_golden import loaded, pictures  # noqa: E402
+from depth_scene import SceneFrames, picture  # noqa: E402
+from episoded.processors.depth import engine, weights  # noqa: E402
+from episoded.processors.depth.engine import Engine  # noqa: E402
+from episoded.processors.depth.infer import Ahead, SpanRunner  # noqa: E402
+from episoded.processors.depth.net import VideoDepthNet  # noqa: E402
+from episoded.processors.depth.video_model import video_depth_anything  # noqa: E402
+from episoded.processors.depth.windows import Span  # noqa: E402
+from episoded.processors.errors import EpisodedError, RetryableError  # noqa: E402
+
+FRAMES = SceneFrames(50)  # 3 windows
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def net() -> VideoDepthNet:
+    return loaded()
+
+
+@pytest.fixture(scope="module")
+def file(net: VideoDepthNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "a.pth"
+    torch.save(net.state_dict(), path)
+    return path
+
+
+def test_keeping_features_gives_what_computing_every_window_whole_gives(net: VideoDepthNet, file: Path) -> None:
+    source = video_depth_anything("vits", file, input_size=28)
+    kept = np.stack([values for piece in source.maps(FRAMES) for values in piece.maps])
+    whole = np.stack(list(net.infer_video(list(FRAMES.read()), 28)))
+    assert np.abs(kept - whole).max() < 1e-5 * whole.max()
+
+
+def test_the_bytes_are_the_same_whatever_the_spans_and_processes(file: Path) -> None:
+    source = video_depth_anything("vits", file, input_size=28)
+    one, two = (
+        b"".join(values.tobytes() for piece in source.maps(FRAMES, devices=["cpu"] * n) for values in piece.maps)
+        for n in (1, 2)
+    )
+    assert one == two
+
+
+def test_a_source_says_what_it_is(file: Path) -> None:
+    source = video_depth_anything("metric-vits", file, input_size=28)
+    assert (source.kind, source.alignment) == ("metric_m", "none")
+    assert source.facts["weights_sha256"] == weights.sha256(file)
+    assert source.facts["weights_licence"] == "Apache-2.0"
+    assert source.facts["weights_licence_note"]
+    relative = video_depth_anything("vits", file)
+    assert (relative.kind, relative.alignment, relative.facts["input_size"]) == ("disparity_relative", "anchored", 518)
+
+
+def test_weights_that_change_under_it_are_noticed(file: Path, net: VideoDepthNet, tmp_path: Path) -> None:
+    path = tmp_path / "b.pth"
+    path.write_bytes(file.read_bytes())
+    source = video_depth_anything("vits", path, input_size=28)
+    torch.save({name: value + 1 for name, value in net.state_dict().items()}, path)
+    with pytest.raises(EpisodedError, match="is not the file that it was"):
+        next(source.maps(FRAMES))
+
+
+class Tight:
+    """Makes the network run out of memory when it is given more than so many frames at once."""
+
+    def __init__(self, net: VideoDepthNet, encoder: int = 99, head: int = 99) -> None:
+        self._hooks = [
+            net.pretrained.register_forward_pre_hook(self._limit(encoder)),
+            net.head.scratch.refinenet2.register_forward_pre_hook(self._limit(head)),
+        ]
+
+    @staticmethod
+    def _limit(most: int) -> Any:
+        def check(_: Any, inputs: Any) -> None:
+            if len(inputs[0]) > most:
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+        return check
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+
+class TestMemory:
+    @pytest.mark.parametrize(
+        ("limits", "events"),
+        [
+            ({"encoder": 2}, [("encoder_batch", 11), ("encoder_batch", 2)]),
+            ({"encoder": 1}, [("encoder_batch", 11), ("encoder_batch", 2), ("encoder_batch", 1)]),
+            ({"head": 2}, [("head_batch", 2)]),
+        ],
+    )
+    def test_less_at_once_gives_the_same_depth_and_is_recorded(
+        self, net: VideoDepthNet, limits: dict[str, int], events: list[tuple[str, int]]
+    ) -> None:
+        def depth() -> tuple[np.ndarray, list[dict[str, Any]]]:
+            model = Engine(net, "vits", "cpu", 28)
+            model._group, model._head_batch = 22, 4  # as on a GPU
+            with Ahead(FRAMES) as ahead:
+                (first, second) = SpanRunner(model, FRAMES, ahead).run(Span(0, 2))
+            return np.stack([first.maps, second.maps]), [*first.events, *second.events]
+
+        expected, nothing = depth()
+        with Tight(net, **limits):
+            found, happened = depth()
+        assert nothing == []
+        assert np.abs(found - expected).max() < 1e-5 * expected.max()
+        told = [(what, event[what]) for event in happened for what in ("encoder_batch", "head_batch") if what in event]
+        assert told == events
+        assert {event["event"] for event in happened} == {"out_of_memory"}
+
+    def test_not_even_one_frame_fits(self, net: VideoDepthNet) -> None:
+        model = Engine(net, "vits", "cpu", 28)
+        with Tight(net, encoder=0), pytest.raises(RetryableError, match="input_size 28") as caught:
+            model.features([picture(0)])
+        assert caught.value.code == "gpu_memory"
+        assert "input_size = 14" in caught.value.hint
+
+    def test_groups_waste_nothing_on_22_frames(self) -> None:
+        assert all(22 % group == 0 for group in engine.GROUPS)
+
+
+def test_a_lost_gpu_is_not_a_fault_of_the_data(net: VideoDepthNet) -> None:
+    model = Engine(net, "vits", "cpu", 28)
+
+    def lost(*_: Any) -> None:
+        raise RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors might be ...")
+
+    hook = net.pretrained.register_forward_pre_hook(lost)
+    with pytest.raises(RetryableError, match="unspecified launch failure") as caught:
+        model.features([picture(0)])
+    hook.remove()
+    assert caught.value.code == "gpu_lost"
+
+
+def test_half_precision_is_for_the_larger_models_on_gpus_only() -> None:
+    assert engine.choose_precision("vitl", "cpu") == "fp32"
+
+
+def test_a_picture_is_prepared_as_the_network_prepares_it(net: VideoDepthNet) -> None:
+    frames = pictures(3, 30, 40)
+    model = Engine(net, "vits", "cpu", 42)
+    with torch.inference_mode():
+        expected = net.features(torch.stack([net.preprocess(frame, 42) for frame in frames]))
+    for number, levels in enumerate(model.features(frames)):
+        for level, theirs in zip(levels, expected, strict=True):
+            assert torch.allclose(level, theirs[number], rtol=1e-4, atol=1e-4)
