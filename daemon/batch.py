@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
+from . import finish
 from .control import read_json
 from .errors import from_os_error
 from .guard import Guard
@@ -85,7 +86,7 @@ def plan(view: DropView, config: Config) -> Plan:
                 left.append(reason)
             elif episode.markers.ready:
                 ready += 1
-                lane += [] if episode.markers.cleaned else [_job("tidy", dataset, episode, config)]
+                lane += [_job("tidy", dataset, episode, config)] if _is_untidy(episode) else []
             else:
                 lane.append(_job("work", dataset, episode, config))
         lanes.append(lane)
@@ -105,6 +106,11 @@ def mend(view: DropView, config: Config) -> None:
 def _job(kind: Literal["work", "tidy", "mend"], dataset: DatasetView, episode: EpisodeView, config: Config) -> Job:
     pipeline = config.pipelines[dataset.drop.pipeline]
     return Job(kind, work_for(dataset, episode.id, pipeline, config.workers.policy, lapsed=episode.lapsed))
+
+
+def _is_untidy(episode: EpisodeView) -> bool:
+    """Whether something that could go is still there. What waits for receipts is left to the service."""
+    return not (episode.markers.cleaned or finish.waits_for_receipts(episode.control))
 
 
 def _untouchable(dataset: DatasetView) -> Iterator[Left]:

@@ -23,6 +23,7 @@ from .claim import Claim, Leases, take
 from .control import ControlDir
 from .errors import Cancelled, ClaimLostError, EpisodedError, RetryableError
 from .publication import apply_edit, discard_unpublished, publish_artifact
+from .publisher import receipts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -128,6 +129,7 @@ class Chain:
         """Everything up to `ready`, then tidying up. Stages that are done are not run again."""
         self._check_stop()
         self._sweep()
+        receipts.withdraw(self.control)
         episode = formats.by_name(self.work.format).load(self.work.root, self.work.episode_id, self.work.output)
         frames = finish.list_frames(episode)
         processors = {stage: stages.processor(stage) for stage in self.work.pipeline.stages}

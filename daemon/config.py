@@ -8,15 +8,17 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from .attempts import AttemptPolicy
 from .errors import ConfigError, UsageError
 from .mistakes import Mistake, MistakesError, below, in_words, mistakes_in
+from .publisher.settings import DestinationConfig, known_keys
+from .quantities import AbsolutePath, Seconds, Size
 from .stages import STAGES, params_model
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
 
 ENVIRONMENT = "EPISODED_CONFIG"
@@ -26,38 +28,12 @@ BUILT_IN: Final[dict[str, dict[str, Any]]] = {
     "default": {},
     "metadata-only": {"stages": ["metadata", "tracks"]},
 }
-_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-_UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
-
-
-def _parse_size(value: object) -> object:
-    """Bytes from a size as people write it: 20 GB, 512 MiB."""
-    if not isinstance(value, str):
-        return value
-    number = value.strip().rstrip("BbKkMmGgTtIi ")
-    unit = value.strip()[len(number) :].strip().upper() or "B"
-    try:
-        return int(float(number) * _UNITS[unit])
-    except (ValueError, KeyError):
-        raise ValueError('expected a size such as "20 GB" or "512 MiB"') from None
 
 
 def _auto_or_count(value: object) -> object:
     if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
         return value
     raise ValueError('expected "auto" or a whole number from 1 on')
-
-
-def _absolute(path: Path) -> Path:
-    path = path.expanduser()
-    if not path.is_absolute():
-        raise ValueError("expected an absolute path: a service has no working directory to start from")
-    return Path(os.path.normpath(path))
-
-
-Size = Annotated[int, BeforeValidator(_parse_size), Field(ge=0)]
-Seconds = Annotated[float, Field(gt=0)]
-AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 
 
 class _Model(BaseModel):
@@ -123,11 +99,17 @@ class DropConfig(_Model):
 
 
 class Pipeline(_Model):
-    """[pipelines.NAME]: stages in order, what becomes of the inputs, and a table of settings for each stage."""
+    """[pipelines.NAME]: stages in order, what becomes of the inputs, and a table of settings for each stage.
+
+    `destinations`: names of [destinations.NAME] tables. `grace_s`: how long after the last receipt inputs that go
+    `after_published` are still kept.
+    """
 
     name: str
     stages: tuple[str, ...] = ("encode", "metadata")
-    remove_inputs: Literal["keep", "after_ready"] = "after_ready"
+    remove_inputs: Literal["keep", "after_ready", "after_published"] = "after_ready"
+    destinations: tuple[str, ...] = ()
+    grace_s: Annotated[float, Field(ge=0)] = 3600.0
     params: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="before")
@@ -148,6 +130,8 @@ class Pipeline(_Model):
                 params[stage] = params_model(stage).model_validate(value.get(stage, {}))
             except ValidationError as error:
                 mistakes += below(stage, mistakes_in(error, _known_keys()))
+        if plain.get("remove_inputs") == "after_published" and not plain.get("destinations"):
+            mistakes.append(("remove_inputs", '"after_published" needs `destinations`: without any, nothing ever is'))
         if mistakes:
             raise MistakesError(mistakes)
         return plain | {"params": params}
@@ -162,6 +146,7 @@ class Config(_Model):
     guard: GuardConfig = GuardConfig()
     drops: tuple[DropConfig, ...] = Field(default=(), alias="drop")
     pipelines: dict[str, Pipeline] = Field(default_factory=dict, validate_default=True)
+    destinations: dict[str, DestinationConfig] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -170,16 +155,32 @@ class Config(_Model):
         if not isinstance(given, dict):
             return value
         tables = {**BUILT_IN, **given}
-        named = {name: {**table, "name": name} if isinstance(table, dict) else table for name, table in tables.items()}
-        return value | {"pipelines": named}
+        return value | {"pipelines": _named(tables)}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_destinations(cls, value: dict[str, Any]) -> dict[str, Any]:
+        tables = value.get("destinations", {})
+        return value | {"destinations": _named(tables)} if isinstance(tables, dict) else value
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
         names = {number: drop.pipeline for number, drop in enumerate(self.drops, 1)}
         roots = [path for drop in self.drops for path in (drop.path, drop.output) if path]
-        if mistakes := [*_unknown_pipelines(names, self.pipelines), *_nested(roots)]:
+        sends = {name: pipeline.destinations for name, pipeline in self.pipelines.items()}
+        aims = _unknown_destinations(sends, self.destinations)
+        if mistakes := [*_unknown_pipelines(names, self.pipelines), *aims, *_nested(roots)]:
             raise MistakesError(mistakes)
         return self
+
+    def destinations_of(self, pipeline: str) -> tuple[DestinationConfig, ...]:
+        """Where the episodes of a pipeline go."""
+        return tuple(self.destinations[name] for name in self.pipelines[pipeline].destinations)
+
+
+def _named(tables: dict[str, Any]) -> dict[str, Any]:
+    """Each table knows its own name."""
+    return {name: {**table, "name": name} if isinstance(table, dict) else table for name, table in tables.items()}
 
 
 def _stage_list_mistakes(stages: object) -> Iterator[Mistake]:
@@ -197,6 +198,14 @@ def _unknown_pipelines(names: Mapping[int, str], pipelines: Collection[str]) -> 
     for number, name in names.items():
         if name not in pipelines:
             yield f"drop.{number}.pipeline", f"there is no pipeline {name!r}; there are {', '.join(pipelines)}"
+
+
+def _unknown_destinations(sends: Mapping[str, Iterable[str]], known: Collection[str]) -> Iterator[Mistake]:
+    for pipeline, names in sends.items():
+        for name in names:
+            if name not in known:
+                there = f"there are {', '.join(known)}" if known else "there is no [destinations.NAME] table"
+                yield f"pipelines.{pipeline}.destinations", f"there is no destination {name!r}; {there}"
 
 
 def _nested(roots: list[Path]) -> Iterator[Mistake]:
@@ -273,4 +282,4 @@ def _known_keys() -> list[str]:
     keys = {field.alias or name for model in models for name, field in model.model_fields.items()}
     for stage in STAGES:
         keys |= {stage, *params_model(stage).model_fields}
-    return sorted(keys - {"source", "name", "params"})
+    return sorted((keys | known_keys()) - {"source", "name", "params"})

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import structlog
 
+from . import finish
 from .attempts import as_episoded_error
 from .complete import UploadTracker
 from .errors import EpisodedError
@@ -71,6 +72,7 @@ class Dispatcher:
         self._stumbles: dict[Path, _Stumble] = {}
         self._turns: dict[Path, int] = {}
         self._tried: set[Path] = set()
+        self._grace: dict[Path, float] = {}
         self._mended: dict[Path, tuple[tuple[int, int, int], ...]] = {}
         self._judged_again: dict[Path, float] = {}
         self.held: dict[str, str] = {}
@@ -108,7 +110,8 @@ class Dispatcher:
     def look_again_s(self) -> float:
         """Seconds until time alone changes something: an episode has rested, an upload been quiet, for long enough."""
         now = self._clock()
-        times = (*(stumble.until for stumble in self._stumbles.values()), *self._judged_again.values())
+        stumbles = (stumble.until for stumble in self._stumbles.values())
+        times = (*stumbles, *self._judged_again.values(), *self._grace.values())
         return min((at - now for at in times if at > now), default=math.inf)
 
     def next_jobs(self, busy: list[Job], slots: int) -> list[Job]:
@@ -164,6 +167,7 @@ class Dispatcher:
         self._stumbles = {path: stumble for path, stumble in self._stumbles.items() if path in episodes}
         self.held |= {str(path): stumble.reason for path, stumble in self._stumbles.items()}
         self._tried &= episodes.keys()
+        self._grace = {path: until for path, until in self._grace.items() if path in episodes}
         outputs = {dataset.output for dataset in self._datasets}
         self._turns = {output: turn for output, turn in self._turns.items() if output in outputs}
         self._mended = {output: signature for output, signature in self._mended.items() if output in outputs}
@@ -188,7 +192,7 @@ class Dispatcher:
         yield from self._in_turn(skip)
         for dataset in self._datasets:
             for episode in dataset.episodes:
-                if episode.control.path not in skip and self._is_untidy(episode):
+                if episode.control.path not in skip and self._is_untidy(dataset, episode):
                     yield "tidy", dataset, episode
             if self._needs_mending(dataset):
                 yield "mend", dataset, dataset.episodes[0]
@@ -217,13 +221,25 @@ class Dispatcher:
                 continue
             yield "work", dataset, episode
 
-    def _is_untidy(self, episode: EpisodeView) -> bool:
-        """A finisher was killed between `ready` and `cleaned`. Tried once: a damaged output does not mend itself."""
+    def _is_untidy(self, dataset: DatasetView, episode: EpisodeView) -> bool:
+        """A finisher was killed between `ready` and `cleaned`, or waited for receipts that are all there now.
+
+        Tried once: a damaged output does not mend itself.
+        """
         path = episode.control.path
         if not episode.markers.ready or episode.markers.cleaned or path in self._tried:
             return False
+        if not (finish.may_tidy(episode.control) and self._grace_is_over(dataset, path)):
+            return False
         self._tried.add(path)
         return True
+
+    def _grace_is_over(self, dataset: DatasetView, path: Path) -> bool:
+        """Whether receipts were there for long enough by our own clock: after a restart it begins anew."""
+        pipeline = self._config.pipelines[dataset.drop.pipeline]
+        if pipeline.remove_inputs != "after_published":
+            return True
+        return self._clock() >= self._grace.setdefault(path, self._clock() + pipeline.grace_s)
 
     def _needs_mending(self, dataset: DatasetView) -> bool:
         """All is done, but a shared file is another than when we last looked: its recorder, or a late upload, wrote it.

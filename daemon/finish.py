@@ -54,19 +54,30 @@ def make_ready(claim: Claim, pipeline: Pipeline, episode: Episode, frames: Frame
         "pipeline": pipeline.name,
         "stages": list(records),
         "at": time.time(),
-        "inputs": _removable(episode, frames, published) if pipeline.remove_inputs == "after_ready" else {},
+        "inputs": {} if pipeline.remove_inputs == "keep" else _removable(episode, frames, published),
+        "remove": pipeline.remove_inputs,
     }
     fsio.publish(control.path / "ready", to_json(record))
+
+
+def may_tidy(control: ControlDir) -> bool:
+    """Whether the inputs may go now: not before the last receipt, where the pipeline waits for it."""
+    return control.markers().published or not waits_for_receipts(control)
+
+
+def waits_for_receipts(control: ControlDir) -> bool:
+    """Whether the inputs stay until the episode is published."""
+    return (read_json(control.path / "ready") or {}).get("remove") == "after_published"
 
 
 def tidy(control: ControlDir, root: Path, output: Path) -> bool:
     """Remove the inputs that `ready` lists, then our own scratch; `cleaned` says that it was done.
 
-    Safe to repeat, and after a kill at any point. The outputs are verified once more: when this is a second try, days
-    may have gone by since. False when one is damaged: then the inputs stay.
+    Nothing is done while the inputs must stay. Safe to repeat, and after a kill at any point. The outputs are verified
+    once more: when this is a second try, days may have gone by since. False when one is damaged: then the inputs stay.
     """
     ready = read_json(control.path / "ready")
-    if ready is None or (control.path / "cleaned").exists():
+    if ready is None or (control.path / "cleaned").exists() or not may_tidy(control):
         return True
     inputs = ready.get("inputs", {})
     if inputs and (broken := damaged_outputs(control, ready["stages"], output)):

@@ -19,6 +19,7 @@ from . import checkpoint, fsio
 from .claim import take
 from .control import SCHEMA, ControlDir, to_json
 from .errors import EpisodedError, NotAvailableError
+from .publisher import receipts
 from .state import State
 
 if TYPE_CHECKING:
@@ -45,11 +46,15 @@ def retry(dataset: DatasetView, episode: EpisodeView, again: tuple[str, ...] = (
 
 
 def _clear(control: ControlDir, episode: EpisodeView) -> None:
-    """Make the episode pending. `cleaned` goes first: with it, a later `ready` would never be tidied up."""
+    """Make the episode pending. `cleaned` goes first: with it, a later `ready` would never be tidied up.
+
+    Before it the receipts: with them, a later `ready` would pass for published.
+    """
     number = f"{episode.markers.generation:06d}"
     if episode.state is State.WAITING:
         fsio.publish(control.path / f"failed.{number}", to_json({"schema": SCHEMA, "at": time.time()}))
         return
+    receipts.withdraw(control)
     for name in ("cleaned", "ready", "failed"):
         if (control.path / name).exists():
             fsio.set_aside(control.path / name, control.path / f"{name}.{number}")

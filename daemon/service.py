@@ -18,6 +18,8 @@ from .attention import worth_watching
 from .dispatch import Dispatcher
 from .errors import ConfigError
 from .identity import product_version
+from .publisher import desk
+from .publisher.publisher import LAST_WORDS_S, Publisher
 from .scan import DropView, Scanner
 from .state import State
 from .supervisor import Supervisor
@@ -25,6 +27,8 @@ from .wakeup import Wakeup
 from .watch import Watcher, WatchHealth
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .config import Config
     from .jobs import Job
 
@@ -60,6 +64,7 @@ class Service:
         self._scanner = Scanner(config.drops)
         self._dispatcher = Dispatcher(config, alive=self._say_alive)
         self._supervisor = Supervisor(config)
+        self._publisher = Publisher(config)
 
     def run(self) -> None:
         """Serve until a signal drains it. Raises ConfigError when it cannot start."""
@@ -79,6 +84,7 @@ class Service:
                     self._sleep(pause)
                 self._drain()
             finally:
+                self._publisher.close()
                 self._supervisor.close()
                 self._watcher.stop()
                 log.info("stopped")
@@ -90,8 +96,9 @@ class Service:
         self._views = self._scanner.scan()
         if self._dispatcher.take_in(self._views):
             self._wakeup.ring()
+        self._publisher.take_in(self._views)
         self._assign()
-        self._health = self._watcher.follow(worth_watching(self._views))
+        self._health = self._watcher.follow([*self._desk(), *worth_watching(self._views)])
         self._tell()
         return max(MIN_SCAN_PAUSE_S, time.monotonic() - started, (time.thread_time() - cpu) / SCAN_SHARE)
 
@@ -107,13 +114,14 @@ class Service:
         """
         now = time.monotonic()
         watchdog_s = sdnotify.watchdog_interval_s() or float("inf")
-        period = min(self._config.service.rescan_s, watchdog_s, self._dispatcher.look_again_s())
+        soonest = min(self._dispatcher.look_again_s(), self._publisher.look_again_s())
+        period = min(self._config.service.rescan_s, watchdog_s, soonest)
         earliest, latest, due = now + pause_s, now + max(pause_s, period), False
         while not (self._stops or self._reload):
             limit = min(earliest, latest) if due else latest
             if (now := time.monotonic()) >= limit:
                 return
-            woken = self._wakeup.wait(limit - now, self._supervisor.connections)
+            woken = self._wakeup.wait(limit - now, [*self._supervisor.connections, *self._publisher.connections])
             woken |= self._collect()
             if woken and not due:
                 due, earliest = True, max(earliest, time.monotonic() + SETTLE_S)
@@ -125,11 +133,13 @@ class Service:
             work = ending.job.work
             log.debug("job_ended", kind=ending.job.kind, episode=work.episode_id, how=ending.ended, why=ending.reason)
             self._dispatcher.ended(ending)
-        if endings and not self._stops:
+        published = self._publisher.poll()
+        if (endings or published) and not self._stops:
             self._assign()
-        return bool(endings)
+        return bool(endings) or published
 
     def _assign(self) -> None:
+        self._publisher.go_on()
         for job in self._dispatcher.next_jobs(self._jobs_in_hand(), len(self._supervisor.slots)):
             self._supervisor.assign(job)
 
@@ -150,6 +160,7 @@ class Service:
             watches=self._health.watches,
             complaints=self._health.complaints,
             draining=bool(self._stops),
+            destinations=self._publisher.status(),
         )
         try:
             service_file.tell(self._config.service.state_dir, report)
@@ -164,6 +175,10 @@ class Service:
                     counts[episode.state] += 1
         words = [f"{count} {state}" for state, count in counts.items() if count]
         return ("paused; " if self._dispatcher.paused else "") + (", ".join(words) or "nothing dropped yet")
+
+    def _desk(self) -> list[Path]:
+        """Where people leave word for the publisher."""
+        return [desk.folder(self._config.service.state_dir)] if self._config.destinations else []
 
     def _drop_names(self) -> list[str]:
         return [str(drop.path) for drop in self._config.drops]
@@ -195,6 +210,7 @@ class Service:
             log.error("reload_refused", code=error.code, message=error.message, hint=error.hint)
         else:
             self._drain()
+            self._publisher.close()
             self._supervisor.close()
             logs.configure(fresh.service.log_level)
             self._use(fresh)
@@ -209,10 +225,11 @@ class Service:
         self._tell()
         self._supervisor.drain()
         deadline = time.monotonic() + self._config.service.drain_s
+        last_words = time.monotonic() + min(LAST_WORDS_S, self._config.service.drain_s)
         stops, hurried = self._stops, False
-        while self._supervisor.busy:
+        while self._supervisor.busy or (self._publisher.busy and time.monotonic() < last_words):
             left = deadline - time.monotonic()
-            if hurried and left <= 0:
+            if hurried and (left <= 0 or not self._supervisor.busy):
                 log.warning("drain_gave_up", busy=len(self._supervisor.busy))
                 return
             if hurried or left <= 0 or self._stops > stops:
@@ -220,8 +237,10 @@ class Service:
                     deadline, hurried = time.monotonic() + min(HURRY_S, self._config.service.drain_s), True
                 self._supervisor.drain()
                 left = deadline - time.monotonic()
-            self._wakeup.wait(min(1.0, max(0.0, left)), self._supervisor.connections)
+            connections = [*self._supervisor.connections, *self._publisher.connections]
+            self._wakeup.wait(min(1.0, max(0.0, left)), connections)
             self._supervisor.poll()
+            self._publisher.poll()
             # How long a stop may take is ours to say (drain_s); without it systemd kills us at TimeoutStopSec.
             sdnotify.notify(WATCHDOG=1, EXTEND_TIMEOUT_USEC=EXTEND_S * 10**6)
 

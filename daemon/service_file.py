@@ -28,7 +28,8 @@ class ServiceReport:
     """The service about itself.
 
     `paused`: output root -> why nothing is claimed there. `held`: control directory -> why the episode is not begun.
-    `problems`: root -> what keeps the service from working there (a folder it may not write to).
+    `problems`: root -> what keeps the service from working there (a folder it may not write to). `destinations`: what
+    is on its way to each, and what is in the way.
     """
 
     pid: int
@@ -40,6 +41,7 @@ class ServiceReport:
     paused: dict[str, str] = field(default_factory=dict)
     held: dict[str, str] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
+    destinations: dict[str, dict[str, Any]] = field(default_factory=dict)
     watches: int = 0
     complaints: tuple[str, ...] = ()
     draining: bool = False

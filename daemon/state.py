@@ -10,7 +10,10 @@ It is never stored. Anyone can derive it with `ls`.
     ready, cleaned        every output verified; inputs removed as the pipeline says
     failed                permanent error, or no attempts left
     failed.000002         a `failed` that was retried: attempts count from generation 3 on
-    published.<dest>, published
+    manifest.<dest>       what of it goes to a destination: sizes and digests, fixed when the first byte moves
+    published.<dest>      the receipt of a destination: read back from there; `published`: all of them are there
+    blocked.<dest>        why it does not get there until somebody mends it
+    published.<dest>.000001, blocked.<dest>.000001   those that are no longer in force
 """
 
 from __future__ import annotations
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
 GENERATION: Final = re.compile(r"g(\d{6})\.(claim|failed|released)")
 _STAGE_DONE: Final = re.compile(r"([a-z][a-z0-9_]*)\.done")
 _RETRIED: Final = re.compile(r"(?:failed|ready)\.(\d{6})")
+#: A destination's name; no dots, which end in it what is no longer in force.
+DESTINATION: Final = re.compile(r"[a-z][a-z0-9_-]*")
+_AT_DESTINATION: Final = re.compile(rf"(published|blocked)\.({DESTINATION.pattern})")
 
 
 class State(StrEnum):
@@ -45,7 +51,8 @@ class Markers:
     """What the names in a control directory say.
 
     `generation` is the highest claim (0: never claimed), `outcome` how it ended ("failed", "released", or None while
-    it runs or when its owner died). `retried_at` is the generation after which attempts count anew.
+    it runs or when its owner died). `retried_at` is the generation after which attempts count anew. `receipts` and
+    `blocked` are the destinations that have it, and those that cannot get it.
     """
 
     pending: bool = False
@@ -57,6 +64,8 @@ class Markers:
     published: bool = False
     stages_done: frozenset[str] = frozenset()
     retried_at: int = 0
+    receipts: frozenset[str] = frozenset()
+    blocked: frozenset[str] = frozenset()
 
     @property
     def final(self) -> bool:
@@ -67,6 +76,7 @@ class Markers:
 def read_names(names: Iterable[str]) -> Markers:
     """Sort the names of a control directory; unknown names are none of our business."""
     generation, stages, retried, plain = 0, set(), 0, set()
+    at_destination: dict[str, set[str]] = {"published": set(), "blocked": set()}
     outcomes: dict[int, str] = {}
     for name in names:
         if match := GENERATION.fullmatch(name):
@@ -79,6 +89,8 @@ def read_names(names: Iterable[str]) -> Markers:
             stages.add(match[1])
         elif match := _RETRIED.fullmatch(name):
             retried = max(retried, int(match[1]))
+        elif match := _AT_DESTINATION.fullmatch(name):
+            at_destination[match[1]].add(match[2])
         else:
             plain.add(name)
     return Markers(
@@ -91,6 +103,8 @@ def read_names(names: Iterable[str]) -> Markers:
         published="published" in plain,
         stages_done=frozenset(stages),
         retried_at=retried,
+        receipts=frozenset(at_destination["published"]),
+        blocked=frozenset(at_destination["blocked"]),
     )
 
 

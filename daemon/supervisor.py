@@ -136,7 +136,7 @@ class Supervisor:
         ours, theirs = socket.socketpair()
         level = self._config.service.log_level
         command = [sys.executable, "-P", "-m", "episoded.daemon.worker", str(theirs.fileno()), str(os.getpid()), level]
-        with _no_interrupts():
+        with no_interrupts():
             slot.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
         theirs.close()
         slot.connection = Connection(ours.detach())
@@ -231,7 +231,7 @@ class Supervisor:
 
 
 @contextmanager
-def _no_interrupts() -> Iterator[None]:
+def no_interrupts() -> Iterator[None]:
     """Have a child born deaf to Ctrl-C, which a terminal sends to the whole group: stopping it is our business.
 
     It ignores SIGINT by itself, but only once it has imported itself.

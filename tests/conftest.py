@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
+    from daemons import Daemon
+
 
 structlog.configure(
     processors=[
@@ -117,6 +119,20 @@ def actor() -> Iterator[Callable[..., Actor]]:
     yield start
     for one in started:
         one.end()
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, actor: Callable[..., Actor]) -> Iterator[Daemon]:
+    """A daemon in the test's folder. When it is killed at the end, the laws of the protocol must hold."""
+    from daemons import Daemon
+    from recordings import CONTROL, broken_laws
+
+    daemon = Daemon(tmp_path, actor)
+    yield daemon
+    daemon.kill()  # at whatever it was doing
+    assert [
+        law for dataset in daemon.drop.iterdir() if (dataset / CONTROL).exists() for law in broken_laws(dataset)
+    ] == []
 
 
 @pytest.fixture

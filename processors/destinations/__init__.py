@@ -6,6 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pydantic import BaseModel
 
     from .base import Destination
@@ -22,6 +24,16 @@ class Params(Protocol):
     @property
     def template(self) -> str:
         """The place, with `{dataset}` and `{shard}` (what one place cannot hold goes to the next) still in it."""
+
+
+def environment(kind: str, folder: Path, *, without_xet: bool = False) -> dict[str, str]:
+    """What the process of a destination needs in its environment, where its client reads it once, when imported.
+
+    `folder`: of its own, for what is worth keeping. `without_xet`: of two ways to move bytes, take the plain one.
+    """
+    asked = getattr(import_module(KINDS[kind][0]), "environment", None)
+    answer: dict[str, str] = asked(folder, without_xet=without_xet) if asked else {}
+    return answer
 
 
 def params_model(kind: str) -> type[BaseModel]:

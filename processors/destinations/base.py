@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from .errors import MutatedError
 
@@ -100,6 +100,17 @@ class Destination(Protocol):
 
     def close(self) -> None:
         """Let go of connections."""
+
+
+@runtime_checkable
+class Catalogue(Protocol):
+    """A place that shows its visitors a card, and has names for its states."""
+
+    def card(self, name: str, info: Mapping[str, Any]) -> bytes | None:
+        """The card of a dataset with this `meta/info.json` (empty: several datasets); None: a person wrote one."""
+
+    def tag(self, name: str) -> None:
+        """Have `name` stand for the current state; moved when it stood for an earlier one."""
 
 
 def unproven(files: Iterable[File], there: Mapping[str, Remote]) -> dict[str, str]:

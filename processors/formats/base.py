@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path, PurePath
+    from pathlib import Path, PurePath, PurePosixPath
 
     from ..base import Edit
     from ..episode import Episode
@@ -69,6 +69,16 @@ class Format(Protocol):
 
     def load(self, root: Path, episode_id: str, output: Path) -> Episode:
         """Read one episode fully checked by names and counts. Raises InputError naming the file, frame or key."""
+
+    def own_files(self, output: Path, episode_id: str) -> Sequence[PurePosixPath]:
+        """Files below `output` that belong to one episode where it is published, whether a stage made them or not.
+
+        Those that exist, and do not change once the episode is ready: its table, its videos, its sounds. Raises
+        InputError.
+        """
+
+    def shared_files(self, output: Path) -> Sequence[PurePosixPath]:
+        """Files below `output` that change as episodes finish (`meta/*`): published anew with each batch."""
 
     def mend(self, root: Path, output: Path) -> Sequence[Edit]:
         """Edits that a dataset whose episodes are finished needs again after its recorder rewrote a shared file."""

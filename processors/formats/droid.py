@@ -21,6 +21,7 @@ from .whole import h5_ends, is_pointer, json_ends, mp4_ends
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import PurePosixPath
 
     from ..base import Edit
 
@@ -120,6 +121,14 @@ class Droid:
             )
         except OSError as error:
             raise from_os_error(error) from error
+
+    def own_files(self, output: Path, episode_id: str) -> Sequence[PurePosixPath]:  # noqa: ARG002 - see `mend`
+        """None: what was recorded stays where it was dropped, what stages made is known from their checkpoints."""
+        return ()
+
+    def shared_files(self, output: Path) -> Sequence[PurePosixPath]:  # noqa: ARG002 - see `mend`
+        """None."""
+        return ()
 
     def mend(self, root: Path, output: Path) -> Sequence[Edit]:  # noqa: ARG002 - part of the contract
         """Nothing: DROID episodes share no file."""

@@ -21,7 +21,7 @@ from .lerobot_upload import look_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
+    from pathlib import Path, PurePosixPath
 
     from ..base import Edit
     from ..episode import Episode
@@ -114,6 +114,15 @@ class LeRobot:
             return load_episode(root, output, known.info, index, known.lengths[index])
         except OSError as error:
             raise from_os_error(error) from error
+
+    def own_files(self, output: Path, episode_id: str) -> Sequence[PurePosixPath]:
+        """Table, videos and sounds, as far as they are there."""
+        known, index = self._find(output, episode_id)
+        return meta.own_files(output, known.info, index)
+
+    def shared_files(self, output: Path) -> Sequence[PurePosixPath]:
+        """What lies in `meta/`."""
+        return meta.shared_files(output)
 
     def mend(self, root: Path, output: Path) -> Sequence[Edit]:
         """What the finished episodes need again in `meta/` after a recorder or an upload wrote over it."""

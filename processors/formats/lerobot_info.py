@@ -70,6 +70,20 @@ class DatasetInfo:
         return fill(self.templates[template], index, index // self.chunks_size, key)
 
 
+def own_files(output: Path, info: DatasetInfo, index: int) -> tuple[PurePosixPath, ...]:
+    """The files of one episode outside of `meta/` that are there: table, videos, sounds."""
+    names = [info.table(index), *(info.video(camera.key, index) for camera in info.cameras)]
+    if (sound := info.audio("*", index)) is not None:
+        names += sorted(PurePosixPath(path.relative_to(output)) for path in output.glob(str(sound)))
+    return tuple(name for name in names if (output / name).is_file())
+
+
+def shared_files(output: Path) -> tuple[PurePosixPath, ...]:
+    """Everything in `meta/` but temporary files."""
+    found = (path for path in (output / "meta").rglob("*") if path.is_file() and not path.name.startswith("."))
+    return tuple(sorted(PurePosixPath(path.relative_to(output)) for path in found))
+
+
 def episode_id(index: int) -> str:
     """The id of an episode: stable for ever, and in index order when sorted by name."""
     return f"episode_{index:06d}"

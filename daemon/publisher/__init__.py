@@ -1,0 +1,1 @@
+"""Ready episodes -> batches -> destinations -> receipts."""

@@ -1,0 +1,86 @@
+"""The clients of a destination's places, and the locks that make one writer of each.
+
+Two committers of one repo lose each other's updates: of 16 commits that a server had answered with 200, 8 were not in
+its head. So whoever writes to a place holds its lock, the service as well as `episoded publish`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from episoded.processors.destinations import open_destination
+from episoded.processors.destinations.errors import TransientError
+
+from ..errors import EpisodedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from episoded.processors.destinations.base import Destination
+
+    from .settings import DestinationConfig
+
+#: Seconds after which a place that somebody else writes to is tried again.
+BUSY_S: Final = 5.0
+
+
+class Places:
+    """Opens each place once, and holds its lock while a job lasts; none who is only `reading`."""
+
+    def __init__(self, config: DestinationConfig, state_dir: Path, *, reading: bool = False) -> None:
+        self._config = config
+        self._reading = reading
+        self._folder = state_dir / "destinations"
+        self._clients: dict[str, Destination] = {}
+        self._locks: dict[str, int] = {}
+
+    def at(self, place: str) -> Destination:
+        """The client of a place, reached, and its lock held until `release`."""
+        self._lock(place)
+        if place not in self._clients:
+            client = open_destination(self._config.kind, self._config.params, place)
+            client.probe()
+            self._clients[place] = client
+        return self._clients[place]
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let go of every lock at the end."""
+        try:
+            yield
+        finally:
+            for fd in self._locks.values():
+                os.close(fd)
+            self._locks.clear()
+
+    def forget(self) -> None:
+        """Close the clients: the next job opens them anew."""
+        for client in self._clients.values():
+            client.close()
+        self._clients.clear()
+
+    def _lock(self, place: str) -> None:
+        if self._reading or place in self._locks:
+            return
+        path = self._folder / f"{hashlib.sha256(place.encode()).hexdigest()[:16]}.lock"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise EpisodedError(
+                "state_dir_unusable",
+                f"{path}: {error.strerror}: whether somebody else writes to {place} cannot be known",
+                "run this as the user of the service",
+            ) from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            message = f"another process is publishing to {place}"
+            raise TransientError("busy", message, "it is tried again", after_s=BUSY_S) from None
+        self._locks[place] = fd

@@ -1,0 +1,103 @@
+"""Receipts: the proof, as a file, that an episode reached a destination; and why one cannot.
+
+    published.<dest>    what was read back from there: place, commit, size and digest of every file
+    published           all destinations of the pipeline have it
+    blocked.<dest>      somebody has to mend something first
+
+None is ever edited or deleted. One that is out of force is renamed: `published.<dest>.000001`, ...
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from .. import fsio
+from ..control import SCHEMA, ControlDir, read_json, to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+    from pathlib import Path
+
+    from episoded.processors.destinations.base import File
+    from episoded.processors.errors import EpisodedError
+
+
+def write(control: ControlDir, destination: str, place: str, commit: str, files: Iterable[File]) -> bool:
+    """Publish the receipt. False, with nothing done, when the episode is not ready any more, or has one."""
+    if not control.markers().ready:
+        return False
+    listed = [{"target": file.target, "size": file.size, "sha256": file.sha256} for file in files]
+    record = {"schema": SCHEMA, "place": place, "commit": commit, "files": listed, "at": time.time()}
+    return _publish(control.path / f"published.{destination}", record)
+
+
+def seal(control: ControlDir, destinations: Collection[str]) -> bool:
+    """Publish `published` once every one of the destinations has its receipt; True when it was this call."""
+    markers = control.markers()
+    if not destinations or not markers.ready or markers.published or not markers.receipts.issuperset(destinations):
+        return False
+    return _publish(control.path / "published", {"schema": SCHEMA, "to": sorted(destinations), "at": time.time()})
+
+
+def read(control: ControlDir, destination: str) -> dict[str, Any] | None:
+    """The receipt in force, None when there is none."""
+    return read_json(control.path / f"published.{destination}")
+
+
+def block(control: ControlDir, destination: str, error: EpisodedError) -> None:
+    """Say that an episode cannot get there, and why."""
+    record = {"schema": SCHEMA, "code": error.code, "message": error.message, "hint": error.hint, "at": time.time()}
+    _publish(control.path / f"blocked.{destination}", record)
+
+
+def read_block(control: ControlDir, destination: str) -> dict[str, Any]:
+    """Why an episode cannot get there; empty when nothing is known."""
+    return read_json(control.path / f"blocked.{destination}") or {}
+
+
+def unblock(control: ControlDir, destination: str) -> bool:
+    """Let an episode be tried again; False when it was not blocked."""
+    path = control.path / f"blocked.{destination}"
+    if not path.exists():
+        return False
+    no_longer(path)
+    return True
+
+
+def withdraw(control: ControlDir) -> None:
+    """Take everything that was said about destinations out of force: the episode is to be made again.
+
+    `published` goes first. Killed in between, the episode is still ready, and proven once more.
+    """
+    with suppress(FileNotFoundError):
+        names = sorted(path.name for path in control.path.iterdir())
+        kinds = ("published", "published.", "blocked.", "manifest.")
+        for name in [name for name in names if name == "published"] + names:
+            kind, dot, destination = name.partition(".")
+            if kind + dot in kinds and "." not in destination and (control.path / name).exists():
+                no_longer(control.path / name)
+
+
+def withdraw_one(control: ControlDir, destination: str) -> None:
+    """Take what was said about one destination out of force."""
+    for name in ("published", f"published.{destination}", f"blocked.{destination}"):
+        if (control.path / name).exists():
+            no_longer(control.path / name)
+
+
+def no_longer(path: Path) -> None:
+    """Rename a marker to `<name>.000001` or the next free number: readable, and out of force."""
+    number = 1
+    while (keep := path.with_name(f"{path.name}.{number:06d}")).exists():
+        number += 1
+    fsio.set_aside(path, keep)
+
+
+def _publish(path: Path, record: dict[str, Any]) -> bool:
+    try:
+        fsio.publish(path, to_json(record))
+    except FileExistsError:
+        return False
+    return True

@@ -1,0 +1,303 @@
+"""One batch on its way: what is there, what is missing, move it, commit it, read it back, write receipts.
+
+Every step asks the destination, never a memory of ours. A transfer that was killed anywhere is done again from its
+beginning: what arrived is found there and not sent twice, a commit whose answer was lost is found done.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from episoded.processors.destinations.base import File, check_sizes
+from episoded.processors.destinations.errors import MutatedError, RefusedError, TransientError
+
+from ..errors import EpisodedError
+from . import companions, manifest, receipts
+from .conflicts import foreign
+from .jobs import Outcome, Staged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from episoded.processors.destinations.base import Destination, Remote
+
+    from .jobs import Dataset
+    from .manifest import Item, Manifest
+    from .settings import DestinationConfig
+    from .shards import Shards
+
+#: Seconds between looks at what was just committed: a server's caches may lag behind its head.
+LOOKS_S: Final = (0.0, 1.0, 5.0, 20.0)
+
+log = structlog.get_logger()
+
+
+@dataclass
+class Batch:
+    """The episodes of one place, and what became of them so far."""
+
+    destination: Destination
+    entries: dict[Path, tuple[Item, Manifest]]
+    proven: list[Path] = field(default_factory=list)
+    blocked: list[Path] = field(default_factory=list)
+    commit: str = ""
+
+    @property
+    def files(self) -> list[File]:
+        """Everything that the receipts will prove."""
+        return [file for _, listed in self.entries.values() for file in listed.files]
+
+
+class Transfer:
+    """The steps for one destination. `open_at(place)` gives the client; `moved(bytes, total)` hears about progress."""
+
+    def __init__(
+        self,
+        config: DestinationConfig,
+        open_at: Callable[[str], Destination],
+        shards: Shards,
+        moved: Callable[[int, int], None] = lambda *_: None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.config = config
+        self._open_at = open_at
+        self._shards = shards
+        self._moved = moved
+        self._sleep = sleep
+
+    def stage(self, items: Sequence[Item]) -> Outcome:
+        """Fix the manifests and move the bytes, so that a commit has little left to do."""
+        staged, blocked = [], []
+        for batch in self._batches(items):
+            self._one_by_one(batch, self._stage)
+            blocked += batch.blocked
+            for path, (_, listed) in batch.entries.items():
+                staged.append(Staged(path, listed.aim.place, len(listed.files), listed.bytes))
+        return Outcome(staged=tuple(staged), blocked=tuple(blocked))
+
+    def commit(self, items: Sequence[Item], datasets: Sequence[Dataset]) -> Outcome:
+        """Bring whole episodes there, prove it, and write their receipts. One commit for each place."""
+        proven, blocked, commit, place = [], [], "", ""
+        for batch in self._batches(items):
+            self._one_by_one(batch, lambda part: self._deliver(part, datasets))
+            proven += batch.proven
+            blocked += batch.blocked
+            commit, place = batch.commit or commit, batch.destination.place
+        return Outcome((), tuple(proven), tuple(blocked), commit, place)
+
+    def shared(self, datasets: Sequence[Dataset]) -> Outcome:
+        """Bring the shared files of datasets up to date whose episodes are all there."""
+        commit, place = "", ""
+        for dataset in datasets:
+            for aim in companions.aims_of(dataset, self.config):
+                destination = self._open_at(aim.place)
+                files = companions.taken(dataset, self.config, aim, destination)
+                todo = _missing(files, self._look(destination, files))
+                if todo:
+                    commit = destination.commit(todo, f"Bring the metadata of {dataset.name} up to date")
+                self._prove(destination, files)
+                companions.settle(dataset, self.config, destination)
+                place = aim.place
+        return Outcome(commit=commit, place=place)
+
+    def check(self, items: Sequence[Item]) -> dict[Path, dict[str, str]]:
+        """Read back what receipts say is there: control directory -> target -> what is wrong."""
+        found = {}
+        for item in items:
+            if listed := manifest.read(item, self.config):
+                found[item.control.path] = dict(self._open_at(listed.aim.place).verify(listed.files))
+        return found
+
+    def reconcile(self, items: Sequence[Item]) -> Outcome:
+        """Write the receipts of episodes that are proven to be there already; moves nothing."""
+        proven, place = [], ""
+        for batch in self._batches(items):
+            wrong = batch.destination.verify(batch.files) if batch.files else {}
+            for item, listed in batch.entries.values():
+                if not any(file.target in wrong for file in listed.files):
+                    self._receive(batch, item, listed, "found there")
+            proven += batch.proven
+            place = batch.destination.place
+        return Outcome(proven=tuple(proven), place=place)
+
+    def _batches(self, items: Sequence[Item]) -> Iterator[Batch]:
+        """The items by place; those that are not ready any more, or cannot be read, are left out."""
+        by_place: dict[str, dict[Path, tuple[Item, Manifest]]] = {}
+        for item in items:
+            try:
+                listed = manifest.read(item, self.config) or self._freeze(item)
+            except EpisodedError as error:
+                log.warning("not_published", episode=item.episode, code=error.code, reason=error.message)
+                continue
+            by_place.setdefault(listed.aim.place, {})[item.control.path] = (item, listed)
+        for place, entries in by_place.items():
+            yield Batch(self._open_at(place), entries)
+
+    def _freeze(self, item: Item) -> Manifest:
+        listed = manifest.freeze(item, self.config, self._shards.choose)
+        self._shards.add(listed.aim, len(listed.files))
+        return listed
+
+    def _one_by_one(self, batch: Batch, step: Callable[[Batch], None]) -> None:
+        """A step for the whole batch; where something is refused, for each episode alone: to find out whose it is."""
+        try:
+            step(batch)
+        except RefusedError as error:
+            if len(batch.entries) == 1:
+                self._block(batch, next(iter(batch.entries)), error)
+                return
+            for path, entry in list(batch.entries.items()):
+                single = Batch(batch.destination, {path: entry})
+                self._one_by_one(single, step)
+                if not single.entries:
+                    del batch.entries[path]
+                batch.proven += single.proven
+                batch.blocked += single.blocked
+                batch.commit = single.commit or batch.commit
+
+    def _deliver(self, batch: Batch, datasets: Sequence[Dataset]) -> None:
+        self._stage(batch)
+        self._commit(batch, datasets)
+
+    def _stage(self, batch: Batch) -> None:
+        """Move what is missing. An episode with a file that changed since is blocked, and costs the others nothing."""
+        while batch.entries:
+            try:
+                check_sizes(batch.files)
+                there = self._look(batch.destination, batch.files)
+                for path in foreign(batch, there, self.config):
+                    self._block(batch, path, _conflict(batch.entries[path][1], self.config))
+                self._move(batch.destination, _missing(batch.files, there))
+            except MutatedError as error:
+                self._block(batch, _owner(batch, error), error)
+            else:
+                return
+
+    def _move(self, destination: Destination, todo: Sequence[File]) -> None:
+        done, total = 0, sum(file.size for file in todo)
+
+        def moved(count: int) -> None:
+            nonlocal done
+            done += count
+            self._moved(done, total)
+
+        self._moved(0, total)
+        if todo:
+            destination.stage(todo, moved)
+
+    def _commit(self, batch: Batch, datasets: Sequence[Dataset]) -> None:
+        """One commit of whole episodes with the shared files of their datasets; then the proof; then receipts."""
+        if not batch.entries:
+            return
+        touched = [dataset for dataset in datasets if _touches(batch, dataset)]
+        beside = [
+            file
+            for dataset in touched
+            for aim in {listed.aim for item, listed in batch.entries.values() if item.output == dataset.output}
+            for file in companions.taken(dataset, self.config, aim, batch.destination)
+        ]
+        files = [*self._in_order(batch), *_last_of_each_name(beside)]
+        try:
+            todo = _missing(files, self._look(batch.destination, files))
+            if todo:
+                batch.commit = batch.destination.commit(todo, _message(batch, touched))
+            self._prove(batch.destination, files)
+        except MutatedError as error:
+            self._block(batch, _owner(batch, error), error)
+            self._commit(batch, datasets)
+            return
+        for item, listed in list(batch.entries.values()):
+            self._receive(batch, item, listed, batch.commit or "found there")
+        for dataset in touched:
+            companions.settle(dataset, self.config, batch.destination)
+
+    def _in_order(self, batch: Batch) -> list[File]:
+        """All files of one episode after the other; where a commit is not atomic, each followed by its manifest."""
+        ordered: list[File] = []
+        for item, listed in batch.entries.values():
+            ordered += listed.files
+            if not batch.destination.atomic_batch:
+                ordered.append(manifest.as_file(listed, item))
+        return ordered
+
+    def _look(self, destination: Destination, files: Sequence[File]) -> Mapping[str, Remote]:
+        """What is there; nothing is asked where receipts are trusted instead."""
+        if not self.config.remote_check or not files:
+            return {}
+        return destination.stat([file.target for file in files])
+
+    def _prove(self, destination: Destination, files: Sequence[File]) -> None:
+        """Read everything back. Raises TransientError (`not_proven`): the batch is not there, whoever said so."""
+        wrong = {}
+        for pause in LOOKS_S:
+            self._sleep(pause)
+            wrong = dict(destination.verify(files))
+            if not wrong:
+                return
+        target, what = next(iter(wrong.items()))
+        raise TransientError(
+            "not_proven",
+            f"{destination.place}: {len(wrong)} of {len(files)} files are not there as they were sent: {target} {what}",
+            "somebody else may be writing there; the batch is tried again",
+        )
+
+    def _receive(self, batch: Batch, item: Item, listed: Manifest, commit: str) -> None:
+        receipts.write(item.control, self.config.name, listed.aim.place, commit, listed.files)
+        batch.proven.append(item.control.path)
+        log.info("published", destination=self.config.name, dataset=item.dataset, episode=item.episode, commit=commit)
+
+    def _block(self, batch: Batch, path: Path, error: EpisodedError) -> None:
+        item, _ = batch.entries.pop(path)
+        receipts.block(item.control, self.config.name, error)
+        batch.blocked.append(path)
+        log.error(
+            "episode_blocked",
+            destination=self.config.name,
+            dataset=item.dataset,
+            episode=item.episode,
+            code=error.code,
+            message=error.message,
+        )
+
+
+def _missing(files: Iterable[File], there: Mapping[str, Remote]) -> list[File]:
+    """The files that are not proven to be there."""
+    return [file for file in files if not (file.target in there and there[file.target].holds(file))]
+
+
+def _conflict(listed: Manifest, config: DestinationConfig) -> EpisodedError:
+    """What is said of an episode whose files have another content there, by somebody else."""
+    return EpisodedError(
+        "conflict",
+        f"{listed.aim.place} holds other files under the names of this episode",
+        f'`on_conflict = "overwrite"` in [destinations.{config.name}] or another place, then `episoded resume '
+        f"{config.name}`",
+    )
+
+
+def _owner(batch: Batch, error: MutatedError) -> Path:
+    """The episode that a changed file belongs to."""
+    for path, (item, listed) in batch.entries.items():
+        if error.target in (*(file.target for file in listed.files), manifest.as_file(listed, item).target):
+            return path
+    raise error  # a shared file: copied by us, so that its change is no episode's fault
+
+
+def _touches(batch: Batch, dataset: Dataset) -> bool:
+    return any(item.output == dataset.output for item, _ in batch.entries.values())
+
+
+def _last_of_each_name(files: Iterable[File]) -> list[File]:
+    """Two datasets of one repo have one card."""
+    return list({file.target: file for file in files}.values())
+
+
+def _message(batch: Batch, datasets: Sequence[Dataset]) -> str:
+    count = len(batch.entries)
+    names = ", ".join(dataset.name for dataset in datasets[:3]) + (" and others" if len(datasets) > 3 else "")
+    return f"Add {count} episode{'' if count == 1 else 's'} of {names}"
