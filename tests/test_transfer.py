@@ -64,9 +64,7 @@ class TestWhatIsSent:
         assert [path.name for path in outcome.proven] == [EPISODE, "episode_000001"]
         assert artifacts(site.root / "arm") == artifacts(arm)
 
-    def test_nothing_of_an_episode_comes_after_its_manifest(
-        self, sender: Sender, site: FolderSite, arm: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_nothing_of_an_episode_comes_after_its_manifest(self, sender: Sender, site: FolderSite, arm: Path) -> None:
         """A folder is not atomic: whoever sees the manifest must see all of it."""
         sender.commit(arm)
         for episode in (EPISODE, "episode_000001"):
