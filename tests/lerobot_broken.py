@@ -158,10 +158,19 @@ def gap_v21(root: Path) -> None:
 
 
 def tasks_out_of_order(root: Path) -> None:
+    """A second task before the one that all rows have."""
     rows = pq.read_table(root / "meta/tasks.parquet")
-    more = pa.table({"task_index": [1], "__index_level_0__": ["Put it back."]}, schema=rows.schema)
+    more = pa.table({"task_index": [1], "__index_level_0__": ["Put it back."]}).cast(rows.schema)
     pq.write_table(pa.concat_tables([more, rows]), root / "meta/tasks.parquet")
     change_info(root, lambda info: info.update(total_tasks=2))
+
+
+def tasks_without_index(root: Path) -> None:
+    """As a tool writes them that does not know of pandas: the texts in a column like any other."""
+    rows = pq.read_table(root / "meta/tasks.parquet")
+    pq.write_table(
+        rows.rename_columns(["task_index", "task"]).replace_schema_metadata(None), root / "meta/tasks.parquet"
+    )
 
 
 def overflow(entry: dict[str, Any]) -> None:
@@ -279,6 +288,7 @@ VARIANTS: Final[dict[str, Variant]] = {
     "no tasks": variant(V21, lambda root: without(root, "meta/tasks.jsonl"), "tasks_missing"),
     "no tasks, v3.0": variant(V30, lambda root: without(root, "meta/tasks.parquet"), "tasks_missing"),
     "tasks out of order": variant(V30, tasks_out_of_order, "task_order"),
+    "tasks without an index": variant(V30, tasks_without_index, "tasks_index"),
     "a task unknown": variant(
         V21, lambda root: change_table(table(root, 1), task_index=lambda column: column + 5), "task_unknown"
     ),

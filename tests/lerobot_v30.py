@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from episoded.processors.lerobot.v30_tasks import write_tasks
+from episoded.processors.metadata.episode_stats import aggregate
 from lerobot_data import info_of, lines_of
 
 if TYPE_CHECKING:
@@ -110,14 +112,7 @@ def join(parts: list[Path], target: Path) -> None:
 
 def _write_meta(source: Path, root: Path, info: dict[str, Any], stats: dict[int, Any]) -> None:
     tasks = lines_of(source / "meta/tasks.jsonl")
-    table = pa.table(
-        {
-            "task_index": [task["task_index"] for task in tasks],
-            "__index_level_0__": [task["task"] for task in tasks],
-        }
-    )
-    pandas = {"index_columns": ["__index_level_0__"], "column_indexes": [], "columns": [], "creator": {}}
-    pq.write_table(table.replace_schema_metadata({"pandas": json.dumps(pandas)}), root / "meta/tasks.parquet")
+    write_tasks(root / "meta/tasks.parquet", [task["task"] for task in tasks])
     new = {key: value for key, value in info.items() if key not in ("total_videos", "total_chunks")}
     new |= {
         "codebase_version": "v3.0",
@@ -132,8 +127,6 @@ def _write_meta(source: Path, root: Path, info: dict[str, Any], stats: dict[int,
 
 def _total(episodes: list[Any]) -> dict[str, Any]:
     """The statistics of the whole; quantiles as in LeRobot are weighted means of those of the episodes."""
-    from episoded.processors.metadata.episode_stats import aggregate
-
     total: dict[str, Any] = aggregate(episodes)
     for entry in total.values():
         middle = np.asarray(entry["mean"], np.float64).tolist()

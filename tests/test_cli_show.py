@@ -1,4 +1,4 @@
-"""`episoded show` and `verify`: the story of an episode, and whether its files are still what was published."""
+"""`episoded show`: the story of an episode."""
 
 from __future__ import annotations
 
@@ -137,43 +137,3 @@ class TestShow:
         episoded("show", root / EPISODE, config=chosen)
         episoded("verify", root, config=chosen)
         assert snapshot(root) == before
-
-
-class TestVerify:
-    def test_all_as_published(self, finished: Path, chosen: Path) -> None:
-        done = episoded("verify", finished, config=chosen)
-        assert done.code == 0
-        assert f"ds/{EPISODE}: 4 files" in done.out
-        assert "all as published" in done.out
-
-    @pytest.mark.parametrize("damage", ["missing", "shorter", "changed"])
-    def test_damage_is_found_by_reading(self, root: Path, chosen: Path, damage: str) -> None:
-        video = root / f"videos/chunk-000/{TOP}/{EPISODE}.mp4"
-        content = bytearray(video.read_bytes())
-        if damage == "missing":
-            video.unlink()
-        elif damage == "shorter":
-            video.write_bytes(content[:-1])
-        else:
-            content[len(content) // 2] ^= 1
-            video.write_bytes(content)
-        done = episoded("verify", root, config=chosen)
-        assert done.code == 1
-        assert f"ds/{EPISODE}: damaged" in done.out
-        assert f"encode: videos/chunk-000/{TOP}/{EPISODE}.mp4" in done.out
-        assert "its frames are gone" in done.out
-        (record,) = episoded("verify", root, "--json", config=chosen).json["episodes"]
-        assert len(record["damage"]) == 1
-
-    def test_what_can_be_made_again_is_made_again_as_it_says(self, root: Path, chosen: Path) -> None:
-        (ControlDir.of(root, EPISODE).path / "quality.json").unlink()
-        done = episoded("verify", root, config=chosen)
-        assert done.code == 1
-        _, _, command = done.out.partition("what to do: episoded ")
-        assert episoded(*command.splitlines()[0].split(), config=chosen).code == 0
-        assert episoded("process", root / EPISODE, config=chosen).code == 0
-        assert episoded("verify", root, config=chosen).code == 0
-
-    def test_nothing_finished_is_nothing_damaged(self, root: Path, chosen: Path) -> None:
-        done = episoded("verify", tiny(root.parent / "other"), config=chosen)
-        assert (done.code, done.out) == (0, "nothing is finished here yet\n")

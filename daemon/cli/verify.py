@@ -1,19 +1,28 @@
-"""`episoded verify`: are the artifacts still what was published."""
+"""`episoded verify`: will LeRobot read what was recorded, and are the artifacts still what was published."""
 
 import json
-from collections.abc import Iterator
+import re
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .. import artifacts
 from .. import target as targets
-from ..errors import ExitCode
+from ..errors import ExitCode, UnknownTargetError
 from .options import MEND, ConfigOption, JsonOption, PathArgument, settings
-from .terminal import plural, shown, size
+from .verify_report import bar, print_damage, print_report, print_summary
 
 if TYPE_CHECKING:
-    from ..scan import DatasetView, EpisodeView
+    from collections.abc import Iterator
+
+    from episoded.processors.lerobot.inspect import Report
+
+    from ..config import Config
+    from ..scan import DatasetView
+
+DeepOption = Annotated[bool, typer.Option("--deep", help="Decode every picture, not only the first and the last.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -21,77 +30,80 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel=MEND)(verify)
 
 
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """What re-reading the artifacts of one episode found; `damage` empty: all as published."""
+def verify(
+    path: PathArgument, deep: DeepOption = False, json_: JsonOption = False, config: ConfigOption = None
+) -> None:
+    """Find what is wrong with LeRobot datasets, made here or not, before a training does. Changes nothing.
 
-    dataset: str
-    episode: str
-    state: str
-    artifacts: int
-    bytes: int
-    damage: tuple[str, ...]
-    frames_left: bool
+    Finished files are compared with what was published, too. Every finding: docs/verify.md.
 
-
-def verify(path: PathArgument, json_: JsonOption = False, config: ConfigOption = None) -> None:
-    """Read every finished file again and compare it with what was published. Changes nothing.
-
-    Exit: 0 all as published, 1 something is missing or differs.
+    Exit: 0 ready for training, 1 something is an error (warnings and notes are not).
     """
-    chosen = settings(config)
-    view = targets.find(path, chosen).view()
-    results = []
-    for dataset in view.datasets:
-        for result in _results(dataset):
-            results.append(result)
-            if not json_:
-                _print(result)
-    damaged = sum(bool(result.damage) for result in results)
+    reports: list[Report] = []
+    published: list[artifacts.Verified] = []
+    for place in places(path, settings(config)):
+        report, found = _inspect(place, deep=deep, quiet=json_), list(place.artifacts())
+        reports += [report] if report else []
+        published += found
+        if not json_:
+            print_report(place.root, report)
+            print_damage(found)
     if json_:
-        typer.echo(json.dumps({"schema": 1, "episodes": [asdict(result) for result in results]}, indent=2))
+        about = {"datasets": [one.as_json() for one in reports], "episodes": [asdict(one) for one in published]}
+        typer.echo(json.dumps({"schema": 1, **about}, indent=2))
     else:
-        _summary(results, damaged)
-    if damaged:
+        print_summary(reports, published)
+    if any(one.damage for one in published) or not all(report.ok for report in reports):
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _results(dataset: "DatasetView") -> Iterator[Verified]:
-    for episode in dataset.episodes:
-        if episode.markers.stages_done:
-            yield _verify(dataset, episode)
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A dataset to look at; `view` is None where no scan takes the folder for one. `only`: the one episode meant."""
+
+    root: Path
+    view: "DatasetView | None" = None
+    only: int | None = None
+
+    @property
+    def is_lerobot(self) -> bool:
+        """Whether LeRobot is meant to read it; a folder that only looks like a dataset can be nothing else."""
+        return self.view is None or self.view.format.name.startswith("lerobot")
+
+    def artifacts(self) -> "Iterator[artifacts.Verified]":
+        """Its finished episodes, compared with their checkpoints."""
+        return artifacts.verify(self.view) if self.view else iter(())
 
 
-def _verify(dataset: "DatasetView", episode: "EpisodeView") -> Verified:
-    from .. import checkpoint
-
-    damage: list[str] = []
-    count = total = 0
-    for stage, record in checkpoint.read_all(episode.control, sorted(episode.markers.stages_done)):
-        count, total = count + len(record.outputs), total + sum(output.size for output in record.outputs)
-        damage += [f"{stage}: {line}" for line in checkpoint.damage(record, dataset.output)]
-    state, name = str(episode.state), str(dataset.root)
-    return Verified(name, episode.id, state, count, total, tuple(damage), not episode.markers.cleaned)
-
-
-def _print(result: Verified) -> None:
-    name = shown(f"{result.dataset.rpartition('/')[2]}/{result.episode}")
-    if not result.damage:
-        typer.echo(f"{name}: {plural(result.artifacts, 'file')}, {size(result.bytes)}, as published")
-        return
-    typer.secho(f"{name}: damaged", fg="red")
-    for line in result.damage:
-        typer.echo(f"  {shown(line)}")
-    stage = result.damage[0].partition(":")[0]
-    if result.frames_left or stage != "encode":
-        typer.echo(f"  what to do: episoded retry --from {stage} {shown(result.dataset)}/{result.episode}")
-    else:
-        typer.echo("  what to do: restore the file from a copy; its frames are gone, so that it cannot be made again")
+def places(path: Path, config: "Config") -> list[Place]:
+    """The datasets at `path`. Raises UnknownTargetError where there is none, not even a broken one."""
+    try:
+        target = targets.find(path, config)
+        views = target.view().datasets
+    except UnknownTargetError:
+        if not _was_one(path):
+            raise
+        return [Place(path.resolve())]
+    number = re.fullmatch(r"episode_(\d+)", target.episode or "")
+    only = int(number[1]) if number else None
+    return [Place(_finished(view), view, only) for view in views]
 
 
-def _summary(results: list[Verified], damaged: int) -> None:
-    total = f"{plural(len(results), 'episode')} verified, {size(sum(result.bytes for result in results))}"
-    if damaged:
-        typer.secho(f"{total}: {plural(damaged, 'episode')} damaged", fg="red")
-    else:
-        typer.secho(f"{total}: all as published" if results else "nothing is finished here yet", fg="green")
+def _was_one(path: Path) -> bool:
+    """Whether a folder without a usable meta/info.json has all the rest of a dataset."""
+    return (path / "data").is_dir() and ((path / "meta").is_dir() or (path / "videos").is_dir())
+
+
+def _finished(view: "DatasetView") -> Path:
+    """Where the finished dataset lies: in its output, once there is something."""
+    return view.output if (view.output / "meta/info.json").is_file() else view.root
+
+
+def _inspect(place: Place, *, deep: bool, quiet: bool) -> "Report | None":
+    if not place.is_lerobot:
+        return None
+    from episoded.processors.lerobot.inspect import inspect_dataset
+
+    only = None if place.only is None else frozenset({place.only})
+    with bar(place.root.name, hidden=quiet) as progress:
+        return inspect_dataset(place.root, deep=deep, only=only, progress=progress)

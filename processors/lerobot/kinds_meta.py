@@ -34,6 +34,13 @@ META: Final = {
         REPAIR,
         repairable=True,
     ),
+    "tasks_index": Kind(
+        "error",
+        "",
+        "opens, and gives every row a number instead of the text of its task",
+        REPAIR,
+        repairable=True,
+    ),
     "task_unknown": Kind(
         "error",
         "KeyError at the first row of that task, in the middle of training",

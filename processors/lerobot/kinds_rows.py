@@ -11,7 +11,7 @@ _WRONG_ROWS = "opens, and rows are taken for rows of another episode or another 
 ROWS: Final = {
     "table_missing": Kind("error", HUB, HUB, RESTORE),
     "table_unreadable": Kind(
-        "error", "opening fails with DatasetGenerationError", "opening fails with ArrowInvalid", RESTORE
+        "error", "opening fails with DatasetGenerationError", "opening fails with DatasetGenerationError", RESTORE
     ),
     "rows_mismatch": Kind(
         "error",
@@ -22,7 +22,7 @@ ROWS: Final = {
     ),
     "column_missing": Kind(
         "error",
-        "KeyError at the first row, or opening fails where other tables have the column",
+        "opening fails with DatasetGenerationError where other tables have the column, else KeyError at the first row",
         "opening fails with CastError",
         "episoded repair makes the counters that can be reckoned; measured columns must be restored",
         repairable=True,

@@ -8,13 +8,15 @@ from .kinds import HUB, REPAIR, Kind
 
 _NORMALISE = "opens; policies normalise with wrong numbers, and learn from distorted data"
 
+_BLOWN_UP = "opens; pictures are divided by 0, unless the training takes ImageNet's statistics instead (its default)"
+
 STATS: Final = {
     "stats_missing": Kind(
         "error", HUB, "opens; training fails where the policy wants to normalise", REPAIR, repairable=True
     ),
     "stats_episode": Kind(
-        "error",
-        HUB,
+        "warning",
+        "opens; the statistics of the dataset are reckoned without this episode",
         "opens; the statistics of the dataset cannot be reckoned anew from its episodes'",
         REPAIR,
         repairable=True,
@@ -33,7 +35,13 @@ STATS: Final = {
         REPAIR,
         repairable=True,
     ),
-    "stats_overflow": Kind("error", _NORMALISE, _NORMALISE, REPAIR, repairable=True),
+    "stats_overflow": Kind(
+        "warning",
+        _BLOWN_UP,
+        _BLOWN_UP,
+        REPAIR,
+        repairable=True,
+    ),
     "stats_invalid": Kind("error", _NORMALISE, _NORMALISE, REPAIR, repairable=True),
     "stats_wrong": Kind("warning", _NORMALISE, _NORMALISE, REPAIR, repairable=True),
     "stats_quantiles": Kind(

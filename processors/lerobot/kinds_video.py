@@ -12,7 +12,7 @@ _RECODE = "restore the video, or its frames so that it is encoded again"
 VIDEO: Final = {
     "video_missing": Kind("error", HUB, HUB, _RECODE),
     "video_columns_missing": Kind(
-        "error", "", "KeyError 'videos/…/chunk_index' at the first picture", "episoded process PATH"
+        "error", "", "opening fails with KeyError 'videos/…/chunk_index'", "episoded process PATH"
     ),
     "video_misplaced": Kind("error", HUB, HUB, "episoded repair moves it to where info.json says", repairable=True),
     "video_empty": Kind("error", _LATE, _LATE, _RECODE),

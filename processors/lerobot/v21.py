@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..formats.lerobot_info import EPISODES, EPISODES_STATS, TASKS
 from .dataset import EpisodeEntry, VideoSpan
+from .findings import Severity
 from .jsonlines import objects
 
 if TYPE_CHECKING:
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 
     from .dataset import Dataset, Stats
     from .findings import Problems
+
+
+#: 0.3.3 takes the last line of an episode and opens.
+MILD: Final = Severity.WARNING
 
 
 def read(head: Dataset, report: Problems) -> Dataset:
@@ -57,7 +62,8 @@ def _episodes(head: Dataset, report: Problems) -> Iterator[EpisodeEntry]:
             if type(index) is not int or type(length) is not int or index < 0 or length < 0:
                 report.add("meta_invalid", f"line {number}: expected `episode_index` and `length` from 0", EPISODES)
             elif index in seen:
-                report.add("episode_double", f"line {number}: episode {index} again", EPISODES, episode=index)
+                message = f"line {number}: episode {index} again"
+                report.add("episode_double", message, EPISODES, episode=index, severity=MILD)
             else:
                 seen.add(index)
                 yield _entry(head, index, length, line)

@@ -71,6 +71,8 @@ def _tasks(head: Dataset, report: Problems) -> dict[int, str]:
     tasks: dict[int, str] = {}
     try:
         with opened(head.root / TASKS_TABLE) as parquet:
+            if not _texts_are_the_index(parquet.schema_arrow):
+                report.add("tasks_index", "the texts are not noted as the index of a pandas frame", TASKS_TABLE)
             for row in parquet.read(use_threads=False).to_pylist():
                 index = row.pop("task_index", None)
                 # The text is the index of a pandas frame, its column is named by whoever wrote it.
@@ -82,6 +84,15 @@ def _tasks(head: Dataset, report: Problems) -> dict[int, str]:
     except InputError as error:
         report.add_error(error, TASKS_TABLE)
     return tasks
+
+
+def _texts_are_the_index(schema: Any) -> bool:
+    """Whether pandas makes the column of texts the index, as which LeRobot looks them up."""
+    import pyarrow as pa
+
+    noted = (schema.pandas_metadata or {}).get("index_columns", [])
+    texts = [field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)]
+    return bool(noted == texts)
 
 
 def _episodes(head: Dataset, report: Problems) -> Iterator[EpisodeEntry]:

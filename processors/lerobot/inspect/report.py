@@ -37,9 +37,19 @@ class Report:
         return {severity: counted[severity] for severity in Severity}
 
     @property
+    def errors(self) -> int:
+        """How many findings are errors."""
+        return self.counts[Severity.ERROR]
+
+    @property
+    def warnings(self) -> int:
+        """How many are warnings."""
+        return self.counts[Severity.WARNING]
+
+    @property
     def ok(self) -> bool:
         """Whether LeRobot will open the dataset and read from it what was recorded: nothing found is an error."""
-        return not self.counts[Severity.ERROR]
+        return not self.errors
 
     def groups(self) -> list[list[Finding]]:
         """The findings with the same code together, in the order of their severity."""

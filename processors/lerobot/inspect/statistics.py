@@ -50,8 +50,7 @@ class StatisticsCheck:
         index = rows.entry.index
         stats = self._find(index)
         if not stats:
-            mild = Severity.WARNING if self._dataset.version >= (3, 0) else None
-            self._report.add("stats_episode", "no statistics of it", self._file, episode=index, severity=mild)
+            self._report.add("stats_episode", "no statistics of it", self._file, episode=index)
             return
         self._check(stats, rows.moments, self._file, index)
 
