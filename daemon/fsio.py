@@ -108,6 +108,19 @@ def replace(path: Path, data: bytes, expected: bytes | None) -> bool:
     return True
 
 
+def replace_file(source: Path, path: Path) -> None:
+    """Move the finished file `source` to `path`, durably, whatever lay there. Same filesystem.
+
+    For what several episodes share and one owner makes: readers have the old or the new file, whole.
+    """
+    sync_file(source)
+    crashpoint("replace_file:synced")
+    source.rename(path)
+    crashpoint("replace_file:renamed")
+    sync_dir(path.parent)
+    crashpoint("replace_file:durable")
+
+
 def read_or_none(path: Path) -> bytes | None:
     """The content of a file, None when there is none."""
     try:

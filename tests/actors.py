@@ -142,14 +142,16 @@ def crash(source: str, folder: str, first: str, step: str) -> None:
     everything is imported once, and nothing runs in this one.
     """
     logs.configure("critical")
-    _import_what_is_used(recordings.copy(Path(source), Path(folder) / f"import{first}"))
+    _import_what_is_used(recordings.copy(Path(source), Path(folder) / f"import{first}"), _finish)
     original = recordings.Originals.of(Path(source))
     for number in range(int(first), 1 << 20, int(step)):
         root = recordings.copy(Path(source), Path(folder) / str(number))
-        if not _killed_at(number, root):
+        if not _killed_at(number, root, _finish):
             break
         wrong = recordings.broken_laws(root)
-        if number % 3 == 0 and _killed_at(number // 2 + 1, root):  # and now and then once more while it resumes
+        if number % 3 == 0 and _killed_at(
+            number // 2 + 1, root, _finish
+        ):  # and now and then once more while it resumes
             wrong += recordings.broken_laws(root)
         if _in_child(lambda root=root: _finish(root)):
             wrong.append("the resumed work failed")
@@ -158,10 +160,46 @@ def crash(source: str, folder: str, first: str, step: str) -> None:
         shutil.rmtree(root)
 
 
-def _import_what_is_used(root: Path) -> None:
+def crash_convert(source: str, before: str, folder: str, first: str, step: str) -> None:
+    """Kill the conversion of `source` to v3.0 at its n-th crash point, n = first, first + step, ...; then resume.
+
+    Each goes into a fresh copy of `before`, a conversion of fewer episodes, or into nothing when there is none. Says
+    for each n what was wrong: the result must be what a conversion in one go gives, made of as few new files.
+    """
+    logs.configure("critical")
+    whole = Path(folder) / f"whole{first}"
+    _import_what_is_used(whole, lambda root: _converted(Path(source), root))
+    _in_child(lambda: _converted(Path(source), whole))
+    grows = Path(before).exists()  # the last file of each kind takes the new episodes in
+    untouched, expected = recordings.snapshot(Path(source)), recordings.contents(whole)
+    for number in range(int(first), 1 << 20, int(step)):
+        output = Path(folder) / str(number)
+        if grows:
+            recordings.copy(Path(before), output)
+        if not _killed_at(number, output, lambda root: _converted(Path(source), root)):
+            break
+        wrong = recordings.half_converted(output)
+        finished = recordings.made_files(output)
+        if _in_child(lambda output=output: _converted(Path(source), output)):
+            wrong.append("the resumed conversion failed")
+        now = recordings.made_files(output)
+        wrong += [f"{name} was made again" for name in finished if not grows and finished[name] != now[name]]
+        wrong += ["the result differs"] * (recordings.contents(output) != expected)
+        wrong += ["the source was touched"] * (recordings.snapshot(Path(source)) != untouched)
+        say(number, "; ".join(wrong) or "ok")
+        shutil.rmtree(output)
+
+
+def _converted(source: Path, output: Path) -> None:
+    from episoded.daemon.convert.conversion import convert
+
+    convert(source, output, "v3.0")
+
+
+def _import_what_is_used(root: Path, task: Callable[[Path], None]) -> None:
     """Import here, without running anything, what a run imports on the way: each fork would do it again."""
     listing = root.with_suffix(".modules")
-    _in_child(lambda: (_finish(root), listing.write_text("\n".join(sys.modules))))
+    _in_child(lambda: (task(root), listing.write_text("\n".join(sys.modules))))
     for name in listing.read_text().split():
         if name.partition(".")[0] in ("episoded", "av", "pyarrow"):
             importlib.import_module(name)
@@ -177,10 +215,10 @@ def _finish(root: Path) -> None:
         assert chain.work_on(work) == "ready"
 
 
-def _killed_at(number: int, root: Path) -> bool:
+def _killed_at(number: int, root: Path, task: Callable[[Path], None]) -> bool:
     def die() -> None:
         crashpoints.crashpoint.at = str(number)
-        _finish(root)
+        task(root)
 
     return _in_child(die) == -signal.SIGKILL
 
@@ -276,6 +314,7 @@ ROLES = {
         race,
         work,
         crash,
+        crash_convert,
         watch,
         supervise,
         look,

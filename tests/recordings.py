@@ -19,6 +19,8 @@ from episoded.daemon.chain import Work
 from episoded.daemon.claim import take
 from episoded.daemon.control import CONTROL, ControlDir
 from episoded.processors import formats, simulation
+from episoded.processors.lerobot.dataset import read_dataset
+from episoded.processors.media.video import probe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -194,3 +196,38 @@ def snapshot(root: Path) -> dict[str, tuple[int, int, int]]:
 def copy(source: Path, target: Path) -> Path:
     shutil.copytree(source, target, symlinks=True)
     return target
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    """Every file of a dataset but our own records."""
+    files = (path for path in root.rglob("*") if path.is_file())
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in files
+        if ".episoded" not in path.relative_to(root).parts
+    }
+
+
+def made_files(output: Path) -> dict[str, int]:
+    """The files of a conversion that are on record with what lies there, and the inode of each."""
+    made = {}
+    for path in (output / ".episoded/convert/files").glob("[!.]*"):
+        record = json.loads(path.read_bytes())
+        status = (output / record["target"]).stat()
+        if (status.st_size, status.st_mtime_ns) == (record["size"], record["mtime_ns"]):
+            made[record["target"]] = status.st_ino
+    return made
+
+
+def half_converted(output: Path) -> list[str]:
+    """What is wrong with a conversion whose process was killed: it is no dataset yet, or one that holds together."""
+    if not (output / "meta/info.json").is_file():
+        return []
+    dataset = read_dataset(output)
+    wrong = [f"{entry.table} is missing" for entry in dataset.episodes if not (output / entry.table).is_file()]
+    for entry in dataset.episodes:
+        for span in entry.videos.values():
+            end = round(span.end_s * dataset.fps)
+            found = probe(output / span.file).frames
+            wrong += [f"{span.file} has {found} frames, episode {entry.index} ends at {end}"] * (found < end)
+    return wrong

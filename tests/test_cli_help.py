@@ -23,7 +23,21 @@ from episoded.daemon.errors import (
 )
 from episoded.daemon.identity import product_version
 
-COMMANDS = ("run", "process", "work", "submit", "status", "show", "wait", "retry", "verify", "doctor", "demo", "bench")
+COMMANDS = (
+    "run",
+    "process",
+    "convert",
+    "work",
+    "submit",
+    "status",
+    "show",
+    "wait",
+    "retry",
+    "verify",
+    "doctor",
+    "demo",
+    "bench",
+)
 DOCUMENTED = (Path(__file__).parent.parent / "docs" / "cli.md").read_text()
 
 
@@ -51,9 +65,10 @@ def test_every_command_explains_itself(command: str) -> None:
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ("demo", "bench")])
 def test_every_option_is_explained(command: str) -> None:
-    lines = [line for line in episoded(command, "--help", env={"COLUMNS": "200"}).out.splitlines() if "│ --" in line]
-    assert lines
-    assert all(len(line.strip("│ ").split("  ")) > 1 for line in lines)
+    lines = episoded(command, "--help", env={"COLUMNS": "200"}).out.splitlines()
+    options = [line.strip("│* ") for line in lines if line.strip("│* ").startswith("--")]
+    assert options
+    assert all(len(option.split("  ")) > 1 for option in options)
 
 
 def test_a_mistyped_command_is_2() -> None:

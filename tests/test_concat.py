@@ -12,7 +12,8 @@ import pytest
 
 from episoded.processors.errors import DiskFullError, InputError
 from episoded.processors.media import video
-from episoded.processors.media.concat import Clip, digest, join
+from episoded.processors.media.clip import Clip, frames_of
+from episoded.processors.media.concat import digest, join
 from episoded.processors.media.writer import Encoding, VideoWriter
 
 if TYPE_CHECKING:
@@ -138,6 +139,17 @@ def test_between_keyframes_nothing_is_cut(tmp_path: Path):
         with pytest.raises(InputError) as refused:
             join([part], tmp_path / "cut.mp4", Fraction(30))
         assert code(refused) == "not_at_keyframe"
+
+
+@pytest.mark.parametrize("options", [TRAINING, LONG], ids=["training", "long"])
+def test_a_clip_is_decoded_wherever_it_begins(tmp_path: Path, options: dict[str, str]):
+    whole = make(tmp_path / "whole.mp4", 40, options=options)
+    part = Clip(whole.path, 7, 13)
+    found = [hashlib.sha256(frame.to_ndarray().tobytes()).hexdigest() for frame in frames_of(part, Fraction(30))]
+    assert found == pictures(whole.path)[7:20]
+    with pytest.raises(InputError) as refused:
+        list(frames_of(Clip(whole.path, 30, 11), Fraction(30)))
+    assert code(refused) == "video_frames"
 
 
 def test_missing_frames_are_named(tmp_path: Path):

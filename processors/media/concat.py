@@ -13,32 +13,21 @@ from __future__ import annotations
 import hashlib
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final
 
 import av
 
 from ..errors import EpisodedError, InputError, from_os_error
+from .clip import Clip, frame_number, frames_missing, seek
 from .video import from_av_error, opened_stream, reading
 from .writer import OutputFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from fractions import Fraction
     from pathlib import Path
 
-#: How far a packet may lie from its frame's place, in seconds: LeRobot's tolerance.
-TOLERANCE: Final = Fraction(1, 10_000)
 _COARSEST: Final = 10_000  # ticks per second below which the MP4 muxer chooses a clock of its own
-_REPAIR: Final = "`episoded verify` says what is wrong with this video, `episoded repair` what can be done"
-
-
-@dataclass(frozen=True, slots=True)
-class Clip:
-    """`frames` frames of the video at `path`, from its frame number `first` on."""
-
-    path: Path
-    first: int
-    frames: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +72,10 @@ def packets_of(clip: Clip, rate: Fraction) -> Iterator[tuple[int, Any]]:
     Raises InputError: `not_at_keyframe` and `video_timing` as `join`, `video_frames` when frames are missing.
     """
     with opened_stream(clip.path) as (container, stream):
-        if clip.first:
-            container.seek(_pts(clip.first, stream.time_base, rate), stream=stream, backward=True)
+        seek(container, stream, clip.first, rate)
         seen: set[int] = set()
         for packet in _demuxed(container, stream, clip.path):
-            number = _frame_number(packet, clip, rate) - clip.first
+            number = frame_number(packet, clip, rate) - clip.first
             if not seen and (number != 0 or not packet.is_keyframe):
                 raise _not_at_keyframe(clip, f"the keyframe before it is {-number} frames earlier")
             if number >= clip.frames:
@@ -151,10 +139,6 @@ def _ticks_per_frame(time_base: Fraction, rate: Fraction) -> int:
     return rate.denominator * doubled
 
 
-def _pts(frame: int, time_base: Fraction, rate: Fraction) -> int:
-    return round(frame / rate / time_base)
-
-
 def _demuxed(container: Any, stream: Any, path: Path) -> Iterator[Any]:
     """The packets that hold something."""
     packets = container.demux(stream)
@@ -165,18 +149,6 @@ def _demuxed(container: Any, stream: Any, path: Path) -> Iterator[Any]:
             return
         if packet.size:
             yield packet
-
-
-def _frame_number(packet: Any, clip: Clip, rate: Fraction) -> int:
-    """Which frame of the file a packet holds, by its time."""
-    if packet.pts is None:
-        raise InputError("video_timing", f"{clip.path} has packets without a time", _REPAIR)
-    shown = packet.pts * packet.time_base
-    number: int = round(shown * rate)
-    if abs(shown - number / rate) >= TOLERANCE:
-        what = f"a frame at {float(shown):.6f} s, which is no multiple of 1/{rate} s"
-        raise InputError("video_timing", f"{clip.path} has {what}", _REPAIR)
-    return number
 
 
 def _check_like(clip: Clip, stream: Any, like: Any) -> None:
@@ -209,8 +181,7 @@ def _incomplete(clip: Clip, container: Any, stream: Any, found: int) -> InputErr
     """Frames that lie behind a later one are entangled with it; others are not there."""
     if next(iter(_demuxed(container, stream, clip.path)), None) is not None:
         return _not_at_keyframe(clip, "a later frame is decoded within it")
-    what = f"{found} of the {clip.frames} frames from number {clip.first} on"
-    return InputError("video_frames", f"{clip.path} has {what}", _REPAIR)
+    return frames_missing(clip, found)
 
 
 @contextmanager

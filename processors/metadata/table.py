@@ -28,11 +28,18 @@ def read_columns(path: Path, features: Mapping[str, Mapping[str, Any]]) -> dict[
     without a column, with empty cells or with anything but numbers is left out. Raises InputError as `opened`.
     """
     with opened(path) as parquet:
-        wanted = [key for key, feature in features.items() if feature.get("dtype") not in _NOT_NUMBERS]
-        present = [key for key in wanted if key in parquet.schema_arrow.names]
-        table = parquet.read(columns=present, use_threads=False)
-    arrays = {key: _as_array(table.column(key), features[key]) for key in present}
+        table = parquet.read(columns=_numeric(parquet.schema_arrow.names, features), use_threads=False)
+    return arrays_of(table, features)
+
+
+def arrays_of(table: pa.Table, features: Mapping[str, Mapping[str, Any]]) -> dict[str, NDArray[Any]]:
+    """The same from rows that have been read."""
+    arrays = {key: _as_array(table.column(key), features[key]) for key in _numeric(table.column_names, features)}
     return {key: array for key, array in arrays.items() if array is not None}
+
+
+def _numeric(names: Collection[str], features: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    return [key for key, feature in features.items() if feature.get("dtype") not in _NOT_NUMBERS and key in names]
 
 
 def without_columns(content: bytes, keys: Collection[str]) -> bytes | None:
@@ -51,7 +58,7 @@ def without_columns(content: bytes, keys: Collection[str]) -> bytes | None:
         rows = first.num_rows if first is not None else None
     metadata = {**(table.schema.metadata or {})}
     if b"huggingface" in metadata:
-        metadata[b"huggingface"] = _forget(metadata[b"huggingface"], dropped)
+        metadata[b"huggingface"] = forget_features(metadata[b"huggingface"], dropped)
     sink = io.BytesIO()
     pq.write_table(
         table.replace_schema_metadata(metadata),
@@ -62,7 +69,7 @@ def without_columns(content: bytes, keys: Collection[str]) -> bytes | None:
     return sink.getvalue()
 
 
-def _forget(huggingface: bytes, keys: Collection[str]) -> bytes:
+def forget_features(huggingface: bytes, keys: Collection[str]) -> bytes:
     """The features that the `datasets` library notes in the file, without `keys`."""
     try:
         value = json.loads(huggingface)

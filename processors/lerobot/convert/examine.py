@@ -1,0 +1,241 @@
+"""One episode looked at before it is converted: every row read, every frame decoded, once.
+
+What is found here is what the files that are made of the episode are checked against, and the statistics that only
+v3.0 keeps. Until then nothing about the episode is believed: a video that is a frame short is found here, not by the
+training job.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from ...encode.statistics import ImageStatistics, histogram, sample_indices
+from ...errors import InputError
+from ...media.clip import Clip, frames_of
+from ...media.concat import packets_of
+from ...media.pixels import plane
+from ...media.video import probe
+from ...metadata import episode_stats
+from ...metadata.episode_stats import QUANTILES, in_order, is_valid_picture
+from ...metadata.table import arrays_of
+from .. import statistics
+from ..v30_layout import V30
+from .rows import read_rows, renumbered, without_videos
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from fractions import Fraction
+
+    import pyarrow as pa
+    from av.video.frame import VideoFrame
+
+    from ...metadata.episode_stats import Stats
+    from ..dataset import Dataset, EpisodeEntry
+
+
+class Part(BaseModel):
+    """The frames of one camera of one episode: `frames` of the file `path`, relative to the dataset, from `first` on.
+
+    `kind` is codec, pixel format and size in words, `headers` the sha256 of the parameter sets. `packets` is the
+    sha256 of its packets and `bytes` their size; empty and 0 when it cannot be cut out without encoding. `pictures`:
+    the sha256 of the first and the last frame, decoded.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    path: str
+    first: int
+    frames: int
+    kind: str
+    headers: str
+    packets: str
+    bytes: int
+    pictures: tuple[str, str]
+
+
+class Examined(BaseModel):
+    """One episode. Its rows are `length` of `table`, relative to the dataset, from `first_row` on.
+
+    `start`: the number of its first row in the dataset it goes to. `statistics` are those of `version`. `sources`:
+    path, size and mtime_ns of every file that was read. `notes`: what should be seen.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    schema_version: int = 1
+    version: str
+    index: int
+    length: int
+    start: int
+    tasks: tuple[str, ...]
+    table: str
+    first_row: int
+    table_bytes: int
+    parts: dict[str, Part]
+    statistics: dict[str, dict[str, Any]]
+    sources: tuple[tuple[str, int, int], ...]
+    notes: tuple[str, ...] = ()
+
+    def without_statistics(self) -> Examined:
+        """What is needed of every episode at once; statistics are most of the size."""
+        return self.model_copy(update={"statistics": {}})
+
+
+@dataclass(frozen=True)
+class Source:
+    """A dataset that is converted to `version` ("v2.1", "v3.0"). `pictures`: image statistics as it has them."""
+
+    dataset: Dataset
+    version: str
+    pictures: Mapping[int, Stats]
+
+    @cached_property
+    def numbers(self) -> dict[int, int]:
+        """The number of each task in the new dataset: LeRobot takes tasks by their position, so there are no gaps."""
+        return {old: new for new, old in enumerate(sorted(self.dataset.tasks))}
+
+    @cached_property
+    def tasks(self) -> list[str]:
+        """The texts of the tasks by their new numbers."""
+        return [self.dataset.tasks[old] for old in sorted(self.dataset.tasks)]
+
+    @cached_property
+    def cameras(self) -> list[str]:
+        """Keys of the cameras with videos, in the order of the features."""
+        return [camera.key for camera in self.dataset.cameras]
+
+    @property
+    def rate(self) -> Fraction:
+        """Frames per second."""
+        return self.dataset.fps
+
+    def rows(self, table: str, first_row: int, length: int, index: int, start: int) -> pa.Table:
+        """The rows of an episode as they go into the new dataset. Raises as `rows.renumbered`."""
+        path = self.dataset.root / table
+        rows = renumbered(read_rows(path, first_row, length), path, episode=index, start=start, tasks=self.numbers)
+        return without_videos(rows, self.cameras)
+
+    def clip(self, part: Part) -> Clip:
+        """The frames of a camera of an episode."""
+        return Clip(self.dataset.root / part.path, part.first, part.frames)
+
+
+def sources_of(source: Source, entry: EpisodeEntry) -> tuple[tuple[str, int, int], ...]:
+    """Path, size and mtime_ns of the files an episode lies in. Raises FileNotFoundError."""
+    paths = [str(entry.table), *(str(entry.videos[key].file) for key in source.cameras)]
+    found = [(path, (source.dataset.root / path).stat()) for path in paths]
+    return tuple((path, status.st_size, status.st_mtime_ns) for path, status in found)
+
+
+def examine(
+    source: Source, entry: EpisodeEntry, start: int, threads: int, on_frame: Callable[[], None] = lambda: None
+) -> Examined:
+    """Read and decode one episode whole; `start` as in `Examined`.
+
+    Raises InputError: those of `rows`, of `frames_of` and of `packets_of`, each naming the file.
+    """
+    before = sources_of(source, entry)
+    dataset, table = source.dataset, str(entry.table)
+    rows = source.rows(table, entry.first_row, entry.length, entry.index, start)
+    columns = arrays_of(rows, {key: feature.raw for key, feature in dataset.features.items()})
+    stats, parts, notes = _of_columns(source, columns), {}, []
+    known = source.pictures.get(entry.index, {})
+    for feature in dataset.features.values():
+        if feature.is_video:
+            parts[feature.key], counts = _camera(source, entry, feature.key, threads, on_frame)
+            entry_stats = known.get(feature.key) if feature.is_depth else _pictures(source, known, feature.key, counts)
+            if entry_stats:
+                stats[feature.key] = entry_stats
+        elif feature.is_picture and feature.key in known:
+            stats[feature.key] = known[feature.key]  # the pictures lie in the table, and are not looked into
+            notes.append(f"{feature.key}: statistics taken over, without quantiles")
+    numbers = sorted(set(rows.column("task_index").to_pylist()))
+    return Examined(
+        version=source.version,
+        index=entry.index,
+        length=entry.length,
+        start=start,
+        tasks=entry.tasks or tuple(source.tasks[number] for number in numbers),
+        table=table,
+        first_row=entry.first_row,
+        table_bytes=rows.nbytes,
+        parts=parts,
+        statistics=in_order(stats, dataset.features),
+        sources=before,
+        notes=tuple(notes),
+    )
+
+
+def picture_digest(frame: VideoFrame) -> str:
+    """The sha256 of a decoded frame's samples."""
+    try:
+        samples = frame.to_ndarray()
+    except ValueError:  # a pixel format that PyAV has no array for
+        samples = frame.to_ndarray(format="rgb48le")
+    return hashlib.sha256(np.ascontiguousarray(samples).tobytes()).hexdigest()
+
+
+def _of_columns(source: Source, columns: Mapping[str, Any]) -> Stats:
+    if source.version == V30:
+        return statistics.of_columns(columns, source.rate)
+    return episode_stats.of_columns(columns, source.rate)
+
+
+def _pictures(source: Source, known: Stats, key: str, counts: ImageStatistics) -> dict[str, Any]:
+    """A camera's statistics: the recorder's, which saw the PNGs, where they are right; quantiles from the video."""
+    theirs = known.get(key)
+    entry = theirs if theirs is not None and is_valid_picture(theirs) else counts.result()
+    entry = {name: entry[name] for name in ("min", "max", "mean", "std")} | {
+        "count": entry.get("count", [counts.frames])
+    }
+    if source.version != V30:
+        return entry
+    if theirs is not None and entry["mean"] == theirs["mean"] and all(name in theirs for name in QUANTILES):
+        return entry | {name: theirs[name] for name in QUANTILES}
+    return entry | statistics.picture_quantiles(counts.counts)
+
+
+def _camera(
+    source: Source, entry: EpisodeEntry, key: str, threads: int, on_frame: Callable[[], None]
+) -> tuple[Part, ImageStatistics]:
+    span = entry.videos[key]
+    clip = Clip(source.dataset.root / span.file, round(span.start_s * source.rate), entry.length)
+    info = probe(clip.path)
+    counts, counted, pictures = ImageStatistics(), frozenset(sample_indices(entry.length)), []
+    depth = source.dataset.features[key].is_depth
+    for number, frame in enumerate(frames_of(clip, source.rate, threads)):
+        on_frame()
+        if number in counted and not depth:
+            counts.add(histogram(plane(frame.reformat(format="rgb24"), channels=3)))
+        if number in (0, entry.length - 1):
+            pictures.append(picture_digest(frame))
+    packets, size = _packets(clip, source)
+    part = Part(
+        path=str(span.file),
+        first=clip.first,
+        frames=clip.frames,
+        kind=f"{info.codec} {info.pix_fmt} {info.width}x{info.height}",
+        headers=hashlib.sha256(info.headers).hexdigest(),
+        packets=packets,
+        bytes=size,
+        pictures=(pictures[0], pictures[-1]),
+    )
+    return part, counts
+
+
+def _packets(clip: Clip, source: Source) -> tuple[str, int]:
+    """(sha256, size) of the packets; ("", 0) for a clip in a v3.0 file that cannot be cut out of it."""
+    found, size = hashlib.sha256(), 0
+    try:
+        for _, packet in packets_of(clip, source.rate):
+            found.update(packet)
+            size += packet.size
+    except InputError as error:
+        if error.code != "not_at_keyframe" or source.version == V30:
+            raise
+        return "", 0
+    return found.hexdigest(), size
