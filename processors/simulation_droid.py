@@ -28,7 +28,8 @@ def record_droid(
     root: Path, *, episodes: int = 1, rows: int = 20, lab: str = "SIMLab", serials: dict[str, str] | None = None
 ) -> list[str]:
     """Write a tree of episodes below `root`; their uuids. The same arguments write the same episodes."""
-    return [_record_one(root, number, rows, lab, serials or _SERIALS) for number in range(episodes)]
+    cameras = _SERIALS if serials is None else serials
+    return [_record_one(root, number, rows, lab, cameras) for number in range(episodes)]
 
 
 def _record_one(root: Path, number: int, rows: int, lab: str, serials: dict[str, str]) -> str:

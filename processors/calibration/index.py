@@ -102,16 +102,17 @@ def entries_of(text: str, path: Path) -> Iterator[tuple[str, str, int]]:
     decoder = json.JSONDecoder()
     try:
         at = _after(text, 0, "{")
-        while text[_space(text, at)] != "}":
+        more = text[_space(text, at)] != "}"
+        while more:
             key, end = decoder.raw_decode(text, _space(text, at))
             start = _space(text, _after(text, end, ":"))
             _, at = decoder.raw_decode(text, start)
             yield str(key), text[start:at], at
             at = _space(text, at)
-            if text[at] == ",":
-                at += 1
-            elif text[at] != "}":
+            more = text[at] == ","
+            if not more and text[at] != "}":
                 raise ValueError(f"expected , or }} at character {at}")
+            at += 1
     except (ValueError, IndexError) as error:
         reason = "it ends too early" if isinstance(error, IndexError) else str(error)
         raise InputError(

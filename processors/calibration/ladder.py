@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..tracks.params import TracksParams
 
 #: What the lookups raise for entries that are not what they should be.
-_WRONG: Final = (ValueError, TypeError, KeyError, AttributeError, OSError)
+_WRONG: Final = (ValueError, TypeError, KeyError, AttributeError, OSError, ImportError)
 
 
 @dataclass

@@ -17,8 +17,9 @@ from .values import Intrinsics
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: Resolution name in the file -> image size.
-_SIZES: Final = {"HD": (1280, 720), "VGA": (672, 376), "FHD": (1920, 1080), "2K": (2208, 1242)}
+#: Of the resolutions in the file: DROID's. The calibration of another follows from it.
+_MODE: Final = "HD"
+_SIZE: Final = (1280, 720)
 #: Rectified focal length at 1280 x 720 in px: of the released calibrations, the mean of 77,000 wrist cameras (Mini).
 _NOMINAL: Final = {"ZED 2": 528.0, "ZED Mini": 731.0}
 #: Distance between the lenses in m, which tells the types apart.
@@ -43,7 +44,7 @@ print(json.dumps({"fx": left.fx, "fy": left.fy, "cx": left.cx, "cy": left.cy,
 """
 
 
-def from_conf(path: Path, size: tuple[int, int] = (1280, 720)) -> Intrinsics:
+def from_conf(path: Path) -> Intrinsics:
     """Rectified intrinsics of the left camera from `SN<serial>.conf`. Raises ValueError saying what is wrong with it.
 
     What people have under that name: decimal commas, keys in any case, and the error page of a web server.
@@ -57,29 +58,30 @@ def from_conf(path: Path, size: tuple[int, int] = (1280, 720)) -> Intrinsics:
     except configparser.Error as error:
         raise ValueError(str(error).partition("\n")[0]) from error
     sections = {name.upper(): dict(parser[name]) for name in parser.sections()}
-    mode = next((mode for mode, known in _SIZES.items() if known == size), "HD")
     try:
-        return _rectified(sections, mode)
+        return _rectified(sections)
     except KeyError as error:
         raise ValueError(f"it has no {error.args[0]}") from error
 
 
-def _rectified(sections: dict[str, dict[str, str]], mode: str) -> Intrinsics:
+def _rectified(sections: dict[str, dict[str, str]]) -> Intrinsics:
     import cv2
     import numpy as np
 
-    left, right = (_lens(sections[f"{side}_CAM_{mode}"]) for side in ("LEFT", "RIGHT"))
+    left, right = (_lens(sections[f"{side}_CAM_{_MODE}"]) for side in ("LEFT", "RIGHT"))
     stereo = sections["STEREO"]
-    angles = [_number(stereo, f"{axis}_{mode}") for axis in ("rx", "cv", "rz")]
-    shift = [-_number(stereo, "baseline"), *(_number(stereo, f"{a}_{mode}", a, default=0.0) for a in ("ty", "tz"))]
+    angles = [_number(stereo, f"{axis}_{_MODE}") for axis in ("rx", "cv", "rz")]
+    aside = [_number(stereo, f"{axis}_{_MODE}", axis, default=0.0) for axis in ("ty", "tz")]
+    shift = np.array([[-_number(stereo, "baseline")], *([number] for number in aside)])
     rotation = cv2.Rodrigues(np.array(angles))[0]
-    size = _SIZES[mode]
     # The new camera has one focal length for both views and both axes; alpha 0: only valid pixels, as the SDK shows.
-    projection = cv2.stereoRectify(
-        *left, *right, size, rotation, np.array(shift), flags=cv2.CALIB_ZERO_DISPARITY, alpha=0
-    )[2]
+    try:
+        rectified = cv2.stereoRectify(*left, *right, _SIZE, rotation, shift, flags=cv2.CALIB_ZERO_DISPARITY, alpha=0)
+    except cv2.error as error:
+        raise ValueError(f"OpenCV cannot rectify by these numbers: {error}") from error
+    projection = rectified[2]
     fx, fy, cx, cy = (float(projection[at]) for at in ((0, 0), (1, 1), (0, 2), (1, 2)))
-    return Intrinsics(fx, fy, cx, cy, *size, "stereolabs", detail=f"rectified from the factory calibration, {mode}")
+    return Intrinsics(fx, fy, cx, cy, *_SIZE, "stereolabs", detail="rectified from the factory calibration")
 
 
 def _lens(section: dict[str, str]) -> tuple[Any, Any]:

@@ -81,8 +81,9 @@ class _Computing:
         quality = report(self.episode, state, motion, cameras, tracks, self.params, TracksProcessor.version)
         self.ctx.progress(2, 3)
         facts = {"frames": state.length, "fps": round(motion.fps, 3), "flags": len(quality["flags"])}
-        made = [
-            self._npz("tracks.npz", tracks, facts),
+        made = [self._npz("tracks.npz", tracks, facts)]
+        self.ctx.check_cancelled()
+        made += [
             self._npz("extrinsics.npz", extrinsics_of(motion, cameras), {}),
             self._json("quality.json", quality),
             *(

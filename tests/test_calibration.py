@@ -1,0 +1,413 @@
+"""The calibration ladder: which source wins, what is passed over, and that nothing is another episode's."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from commandline import episoded
+from droid_data import (
+    EXT1,
+    EXT2,
+    WRIST,
+    change_metadata,
+    change_state,
+    episode_folder,
+    extrinsics,
+    fails_with,
+    finish_one,
+    quality,
+    tracks,
+    tree,
+    uuid_of,
+)
+from episoded.processors.calibration import index, stereolabs
+from episoded.processors.calibration.values import Extrinsics, Intrinsics, intrinsics_from_json
+from episoded.processors.errors import EpisodedError, InputError
+from episoded.processors.geometry import inverse, poses_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HERE = [0.5, 0.1, 0.3, -2.0, 0.1, 1.0]
+THERE = [0.2, -0.4, 0.35, -2.1, 0.0, -1.0]
+
+
+class Place:
+    """A simulated episode and a folder of calibrations beside it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.root, self.released = path, tree(path / "droid"), path / "calibration"
+        self.released.mkdir()
+        self.folder = episode_folder(self.root)
+        self.uuid = uuid_of(self.folder)
+        self._runs = 0
+
+    def release(self, name: str, content: Any) -> None:
+        (self.released / name).write_text(json.dumps(content))
+
+    def process(self, **params: Any) -> Path:
+        """Finished into a new output each time."""
+        self._runs += 1
+        if any(self.released.glob("*.json")):
+            index.build(self.released)
+            params = {"calibration": self.released, **params}
+        return finish_one(self.root, self.path / f"out{self._runs}", points_per_finger=4, **params)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+class TestIntrinsics:
+    def sources(self, out: Path) -> dict[str, str]:
+        found: dict[str, str] = quality(out)["intrinsics_source"]
+        return found
+
+    def test_up_the_ladder(self, place: Place) -> None:
+        out = place.process()
+        assert self.sources(out) == dict.fromkeys((WRIST, EXT1, EXT2), "nominal")
+        assert sum(flag.startswith("nominal_intrinsics") for flag in quality(out)["flags"]) == 3
+
+        (place.path / "conf").mkdir()
+        (place.path / f"conf/SN{EXT1}.conf").write_text(CONF)
+        assert self.sources(place.process(stereolabs=place.path / "conf"))[EXT1] == "stereolabs"
+
+        sidecar = place.folder / "recordings" / EXT1 / "intrinsics.json"
+        sidecar.parent.mkdir(parents=True)
+        sidecar.write_text(json.dumps({"fx": 530, "fy": 530, "cx": 640, "cy": 360, "width": 1280, "height": 720}))
+        assert self.sources(place.process(stereolabs=place.path / "conf"))[EXT1] == "sidecar"
+
+        import h5py
+
+        with h5py.File(place.folder / "trajectory.h5", "r+") as file:
+            matrix = np.array([[531.0, 0, 641], [0, 532, 361], [0, 0, 1]])
+            file[f"observation/camera_intrinsics/{EXT1}_left"] = np.tile(matrix, (20, 1, 1))
+        out = place.process()
+        assert self.sources(out)[EXT1] == "h5"
+        np.testing.assert_array_equal(tracks(out)[f"intrinsics_{EXT1}"], matrix)
+
+        place.release(
+            "intrinsics.json", {place.uuid: {EXT1: {"cameraMatrix": [533, 642, 534, 362]}, EXT2: [535, 643, 536, 363]}}
+        )
+        out = place.process()
+        assert self.sources(out) == {WRIST: "nominal", EXT1: "release", EXT2: "release"}
+        np.testing.assert_array_equal(tracks(out)[f"intrinsics_{EXT1}"], [[533, 0, 642], [0, 534, 362], [0, 0, 1]])
+        np.testing.assert_array_equal(tracks(out)[f"intrinsics_{EXT2}"], [[535, 0, 643], [0, 536, 363], [0, 0, 1]])
+
+    def test_our_own_output_is_a_sidecar(self, place: Place) -> None:
+        out = place.process()
+        shutil.copytree(out / "recordings", place.folder / "recordings")
+        again = place.process()
+        assert set(self.sources(again).values()) == {"sidecar"}
+        written = json.loads((again / f"recordings/{EXT1}/intrinsics.json").read_bytes())
+        assert written["detail"] == "it says: nominal"
+
+    @pytest.mark.parametrize(
+        ("entry", "why"),
+        [
+            ([9999, 640, 9999, 360], "fx = 9999 px"),
+            ([530, 10, 530, 360], "cx = 10 px of 1280"),
+            ([float("nan"), 640, 530, 360], "not finite"),
+            ([530, 640], "ValueError"),
+            ("530", "ValueError"),
+            ({"fx": 530}, "KeyError"),
+        ],
+    )
+    def test_nonsense_is_passed_over_and_said(self, place: Place, entry: Any, why: str) -> None:
+        place.release("intrinsics.json", {place.uuid: {EXT1: entry}})
+        out = place.process()
+        assert self.sources(out)[EXT1] == "nominal"
+        assert any(f"{EXT1} intrinsics by release" in note and why in note for note in quality(out)["notes"])
+
+    def test_the_lens_is_recorded_but_not_applied_to_rectified_images(self, place: Place) -> None:
+        known = {"cameraMatrix": [530, 640, 530, 360], "distCoeffs": [[-0.1, 0.02, 0.001, 0.002, 0.0]]}
+        place.release("intrinsics.json", {place.uuid: {EXT1: known}})
+        bent = place.process()
+        place.release("intrinsics.json", {place.uuid: {EXT1: known["cameraMatrix"]}})
+        straight = place.process()
+        np.testing.assert_array_equal(tracks(bent)[f"tracks_2d_{EXT1}"], tracks(straight)[f"tracks_2d_{EXT1}"])
+        written = json.loads((bent / f"recordings/{EXT1}/intrinsics.json").read_bytes())
+        assert (written["k1"], written["p2"], written["rectified"]) == (-0.1, 0.002, True)
+
+    def test_the_lens_is_applied_to_unrectified_images(self, place: Place) -> None:
+        value = {
+            "fx": 530,
+            "fy": 530,
+            "cx": 640,
+            "cy": 360,
+            "width": 1280,
+            "height": 720,
+            "k1": -0.1,
+            "rectified": False,
+        }
+        sidecar = place.folder / "recordings" / EXT1 / "intrinsics.json"
+        sidecar.parent.mkdir(parents=True)
+        sidecar.write_text(json.dumps(value))
+        bent = tracks(place.process())
+        sidecar.write_text(json.dumps({**value, "rectified": True}))
+        assert np.nanmax(np.abs(bent[f"tracks_2d_{EXT1}"] - tracks(place.process())[f"tracks_2d_{EXT1}"])) > 0.5
+
+    def test_other_sizes_of_the_same_picture(self) -> None:
+        known = Intrinsics(530, 530, 639.5, 359.5, 1280, 720, "test")
+        half = known.at(640, 360)
+        assert half is not None
+        assert (half.fx, half.cx, half.cy) == (265, 319.5, 179.5)
+        vga = known.at(672, 376)
+        assert vga is not None
+        assert (vga.fx, vga.cx, vga.cy) == (265, 335.5, 187.5)
+        assert known.at(640, 480) is None
+
+    def test_a_file_of_ours_is_read_as_it_was_written(self) -> None:
+        known = Intrinsics(530, 531, 640, 360, 1280, 720, "a", (0.1, 0.2, 0.3, 0.4, 0.5), rectified=False)
+        back = intrinsics_from_json(known.to_json(), "a")
+        assert back == Intrinsics(530, 531, 640, 360, 1280, 720, "a", (0.1, 0.2, 0.3, 0.4, 0.5), False, "it says: a")
+
+
+class TestPoses:
+    def test_as_recorded_without_anything_better(self, place: Place) -> None:
+        out = place.process()
+        assert quality(out)["extrinsics_source"] == dict.fromkeys((WRIST, EXT1, EXT2), "recorded")
+        change_metadata(place.folder, ext1_cam_extrinsics=HERE)
+        np.testing.assert_allclose(extrinsics(place.process())[f"external_{EXT1}"], poses_of(HERE))
+
+    def test_the_trajectory_where_the_metadata_is_silent(self, place: Place) -> None:
+        change_metadata(place.folder, ext1_cam_extrinsics=None)
+        out = place.process()
+        assert quality(out)["cam2base_calibration"][EXT1] == {"source": "recorded", "quality": {"file": "h5"}}
+
+    def test_released_ones_come_first(self, place: Place) -> None:
+        place.release("cam2base_extrinsics.json", {place.uuid: {EXT1: THERE, EXT2: THERE, "relative_path": "x"}})
+        place.release("cam2base_extrinsic_superset.json", {place.uuid: {EXT1: HERE, "quality_metric": 0.83}})
+        out = place.process()
+        assert quality(out)["extrinsics_source"] == {WRIST: "recorded", EXT1: "superset", EXT2: "cam2base"}
+        assert quality(out)["cam2base_calibration"][EXT1]["quality"] == {"quality_metric": 0.83}
+        np.testing.assert_allclose(extrinsics(out)[f"external_{EXT1}"], poses_of(HERE))
+        assert extrinsics(out)[f"extrinsics_source_{EXT2}"] == "cam2base"
+
+    @pytest.mark.parametrize(("known", "sought"), [(EXT1, EXT2), (EXT2, EXT1)])
+    def test_one_camera_by_the_other(self, place: Place, known: str, sought: str) -> None:
+        poses = {EXT1: poses_of(HERE), EXT2: poses_of(THERE)}
+        anywhere = poses_of([3, 2, 1, 0.3, 0.2, 0.1])  # the two share a frame, it need not be the robot's
+        relation = {
+            "left_cam": {"pose": (anywhere @ poses[EXT1]).tolist()},
+            "right_cam": {"pose": (anywhere @ poses[EXT2]).tolist()},
+        }
+        place.release("cam2cam_extrinsics.json", {place.uuid: relation})
+        place.release("cam2base_extrinsics.json", {place.uuid: {known: {EXT1: HERE, EXT2: THERE}[known]}})
+        out = place.process()
+        assert quality(out)["extrinsics_source"][sought] == "cam2cam"
+        np.testing.assert_allclose(extrinsics(out)[f"external_{sought}"], poses[sought], atol=1e-12)
+
+    def test_a_relation_alone_or_a_broken_one_leaves_what_was_recorded(self, place: Place) -> None:
+        relation = {"left_cam": {"pose": np.eye(4).tolist()}, "right_cam": {"pose": np.eye(4).tolist()}}
+        place.release("cam2cam_extrinsics.json", {place.uuid: relation})
+        assert quality(place.process())["extrinsics_source"][EXT2] == "recorded"
+        place.release("cam2cam_extrinsics.json", {place.uuid: {"left_cam": {}}})
+        place.release("cam2base_extrinsics.json", {place.uuid: {EXT1: HERE}})
+        out = place.process()
+        assert quality(out)["extrinsics_source"][EXT2] == "recorded"
+        assert any("cam2cam: KeyError" in note for note in quality(out)["notes"])
+
+    def test_far_away_is_nonsense(self, place: Place) -> None:
+        place.release("cam2base_extrinsics.json", {place.uuid: {EXT1: [50, *HERE[1:]]}})
+        out = place.process()
+        assert quality(out)["extrinsics_source"][EXT1] == "recorded"
+        assert any("m from the robot" in note for note in quality(out)["notes"])
+
+    def test_a_rotation_that_is_none(self) -> None:
+        assert Extrinsics(np.diag([1.0, 1, 2, 1]), "test").nonsense() == "its rotation is none"
+        assert Extrinsics(np.diag([1.0, 1, -1, 1]), "test").nonsense() == "its rotation is none"
+        assert Extrinsics(poses_of(HERE), "test").nonsense() == ""
+
+    def test_the_wrist_camera_by_its_offset_its_pose_or_a_table(self, place: Place) -> None:
+        recorded = extrinsics(place.process())["wrist_offset"]
+        change_state(place.folder, **{f"{WRIST}_left_gripper_offset": None})
+        np.testing.assert_allclose(extrinsics(place.process())["wrist_offset"], recorded, atol=1e-12)
+        change_metadata(place.folder, wrist_cam_extrinsics=None)
+        out = place.process()
+        assert "wrist_extrinsics" not in extrinsics(out)
+        assert f"no_extrinsics: {WRIST}" in quality(out)["flags"]
+        assert WRIST not in quality(out)["cameras_with_2d_tracks"]
+        lab, _, stamp = place.uuid.split("+")
+        place.release("droid_wrist_extrinsics.json", {f"{lab}|{stamp}": HERE})
+        out = place.process()
+        assert quality(out)["extrinsics_source"][WRIST] == "wrist_table"
+        np.testing.assert_allclose(extrinsics(out)["wrist_offset"], poses_of(HERE))
+
+    def test_stale_cameras_of_other_rigs_are_no_cameras(self, place: Place) -> None:
+        out = place.process()
+        assert quality(out)["checks"]["stale_extrinsics_ignored"] == ["19824535"]
+        assert not any("19824535" in key for key in (*extrinsics(out), *tracks(out)))
+
+
+class TestMissing:
+    def test_what_can_be_computed_is(self, place: Place) -> None:
+        change_metadata(place.folder, ext1_cam_extrinsics=None)
+        change_state(place.folder, **{f"{EXT1}_left": None})
+        out = place.process()
+        assert quality(out)["cameras_with_2d_tracks"] == [WRIST, EXT2]
+        assert f"no_extrinsics: {EXT1}" in quality(out)["flags"]
+        assert extrinsics(out)[f"extrinsics_source_{EXT1}"] == "none"
+        assert tracks(out)["tracks_3d"].shape == (20, 8, 3)
+
+    def test_unless_calibration_is_required(self, place: Place) -> None:
+        record = fails_with(place.root, place.path / "strict", require_calibration=True)
+        assert record["code"] == "calibration_missing"
+        assert f"intrinsics of {EXT1}" in record["message"]
+
+    def test_required_and_there(self, place: Place) -> None:
+        place.release("intrinsics.json", {place.uuid: {serial: [530, 640, 530, 360] for serial in (WRIST, EXT1, EXT2)}})
+        assert quality(place.process(require_calibration=True))["flags"] == []
+
+
+class TestExactLookups:
+    """The sixth defect: the calibration of "the same date, and the seconds occur somewhere in the key"."""
+
+    def test_another_episode_of_the_same_second_is_another_episode(self, place: Place) -> None:
+        lab, user, stamp = place.uuid.split("+")
+        others = [f"{lab}+{'0' * 8}+{stamp}", f"X{place.uuid}", place.uuid.lower(), f"{lab}+{user}+{stamp[:-1]}"]
+        for name in ("intrinsics.json", "cam2base_extrinsic_superset.json", "cam2base_extrinsics.json"):
+            wrong = [530, 640, 530, 360] if name == "intrinsics.json" else HERE
+            place.release(name, {other: {EXT1: wrong, EXT2: wrong} for other in others})
+        out = place.process()
+        assert quality(out)["extrinsics_source"] == dict.fromkeys((WRIST, EXT1, EXT2), "recorded")
+        assert quality(out)["intrinsics_source"] == dict.fromkeys((WRIST, EXT1, EXT2), "nominal")
+
+
+class TestIndex:
+    def test_is_built_by_a_command(self, place: Place) -> None:
+        place.release("intrinsics.json", {f"{place.uuid}{k}": {EXT1: [530, 640, 530, 360]} for k in range(3)})
+        done = episoded("calibration", "index", place.released)
+        assert done.code == 0, done.err
+        assert "intrinsics.json: 3 episodes" in done.out
+        found = index.CalibrationIndex(place.released)
+        assert found.look_up("intrinsics", f"{place.uuid}2") == {EXT1: [530, 640, 530, 360]}
+        assert found.look_up("intrinsics", place.uuid) is None
+        assert found.look_up("superset", place.uuid) is None
+        found.close()
+        assert [path.name for path in place.released.iterdir() if path.name.startswith(".")] == []
+
+    def test_without_files_there_is_nothing_to_index(self, tmp_path: Path) -> None:
+        done = episoded("calibration", "index", tmp_path)
+        assert done.code == 1
+        assert "huggingface.co/KarlP/droid" in done.err
+
+    @pytest.mark.parametrize("text", ['{"a": {}', '{"a": 1 "b": 2}', '["a"]', "", '{"a": {"b"}}', '{"a": 1,}'])
+    def test_a_damaged_file_is_named_and_no_index_is_left(self, place: Place, text: str) -> None:
+        (place.released / "intrinsics.json").write_text(text)
+        with pytest.raises(InputError, match=r"intrinsics\.json") as caught:
+            index.build(place.released)
+        assert caught.value.code == "calibration_unreadable"
+        assert [path.name for path in place.released.iterdir()] == ["intrinsics.json"]
+
+    def test_entries_are_read_one_by_one(self, tmp_path: Path) -> None:
+        value = {"a b": {"x": [1, "}"]}, "ü": [], 'q"': None, "n": {"deep": {"er": 1}}}
+        for text in (json.dumps(value), json.dumps(value, indent=3, ensure_ascii=False)):
+            found = {key: json.loads(entry) for key, entry, _ in index.entries_of(text, tmp_path)}
+            assert found == value
+
+    def test_a_file_newer_than_the_index_is_not_ignored(self, place: Place) -> None:
+        place.release("intrinsics.json", {place.uuid: {EXT1: [530, 640, 530, 360]}})
+        index.build(place.released)
+        place.release("intrinsics.json", {place.uuid: {EXT1: [531, 640, 531, 360], EXT2: []}})
+        record = fails_with_error(place)
+        assert record["code"] == "calibration_index_old"
+        assert "episoded calibration index" in record["hint"]
+        (place.released / "intrinsics.json").unlink()  # removed to save space: the index is as good as it was
+        assert index.CalibrationIndex(place.released).look_up("intrinsics", place.uuid)
+
+    def test_no_index_says_how_to_build_it(self, place: Place) -> None:
+        with pytest.raises(EpisodedError, match="no index") as caught:
+            index.CalibrationIndex(place.released)
+        assert caught.value.hint == f"build it: episoded calibration index {place.released}"
+
+    def test_something_else_under_its_name(self, place: Place) -> None:
+        (place.released / index.INDEX).write_bytes(b"not a database at all, but long enough to be looked at" * 30)
+        with pytest.raises(EpisodedError) as caught:
+            index.CalibrationIndex(place.released)
+        assert caught.value.code == "calibration_index_old"
+
+
+def fails_with_error(place: Place) -> dict[str, Any]:
+    """An error of the settings is tried again; the record of the first attempt."""
+    from episoded.daemon.chain import Work, work_on
+    from episoded.daemon.config import Pipeline
+
+    output = place.path / "errors"
+    output.mkdir()
+    table = {"name": "test", "stages": ["tracks"], "tracks": {"calibration": place.released}}
+    assert work_on(Work(place.root, output, place.uuid, "droid", Pipeline.model_validate(table))) in (
+        "waiting",
+        "failed",
+    )
+    (path,) = (output / ".episoded" / place.uuid).glob("g000001.failed")
+    record: dict[str, Any] = json.loads(path.read_bytes())
+    return record
+
+
+LEFT = "fx=700.1\nfy=700.2\ncx=640.5\ncy=361\nk1=-0.17\nk2=0.026\np1=0\np2=0\nk3=0\n"
+CONF = (
+    f"[LEFT_CAM_HD]\n{LEFT}[RIGHT_CAM_HD]\n{LEFT.replace('640.5', '645')}"
+    "[STEREO]\nBaseline=119.9\nTY=0.1\nTZ=-0.2\nCV_HD=0.004\nRX_HD=0.002\nRZ_HD=-0.001\n"
+)
+
+
+class TestStereolabs:
+    def test_rectified_as_opencv_does(self, tmp_path: Path) -> None:
+        import cv2
+
+        (tmp_path / "SN1.conf").write_text(CONF)
+        found = stereolabs.from_conf(tmp_path / "SN1.conf")
+        left = np.array([[700.1, 0, 640.5], [0, 700.2, 361], [0, 0, 1]])
+        right = np.array([[700.1, 0, 645], [0, 700.2, 361], [0, 0, 1]])
+        lens = np.array([-0.17, 0.026, 0, 0, 0])
+        turn = cv2.Rodrigues(np.array([0.002, 0.004, -0.001]))[0]
+        shift = np.array([[-119.9], [0.1], [-0.2]])
+        expected = cv2.stereoRectify(
+            left, lens, right, lens, (1280, 720), turn, shift, flags=cv2.CALIB_ZERO_DISPARITY, alpha=0
+        )
+        np.testing.assert_allclose(found.matrix, expected[2][:, :3])
+        assert (found.width, found.height, found.rectified, found.distortion) == (1280, 720, True, (0.0,) * 5)
+        assert found.nonsense() == ""
+
+    def test_as_people_have_it(self, tmp_path: Path) -> None:
+        path = tmp_path / "SN1.conf"
+        path.write_text(CONF)
+        expected = stereolabs.from_conf(path)
+        path.write_bytes(b"\xef\xbb\xbf" + CONF.replace(".", ",").upper().replace("\n", "\r\n").encode())
+        assert stereolabs.from_conf(path) == expected
+
+    @pytest.mark.parametrize(
+        ("text", "why"),
+        [
+            ("<html><body>404</body></html>", "web page"),
+            ("fx=1", "no section"),
+            ("[LEFT_CAM_HD]\nfx=1", "it has no"),
+            (CONF.replace("fx=700.1", "fx=many"), "could not convert"),
+        ],
+    )
+    def test_what_is_none(self, tmp_path: Path, text: str, why: str) -> None:
+        (tmp_path / "SN1.conf").write_text(text)
+        with pytest.raises(ValueError, match=why):
+            stereolabs.from_conf(tmp_path / "SN1.conf")
+
+    def test_no_sdk_is_no_rung(self, place: Place) -> None:
+        (place.folder / "recordings/SVO").mkdir(parents=True)
+        (place.folder / f"recordings/SVO/{EXT1}.svo").write_bytes(b"SVO")
+        out = place.process(zed_sdk=True)
+        assert quality(out)["intrinsics_source"][EXT1] == "nominal"
+        assert any("ZED SDK is not installed" in note for note in quality(out)["notes"])
+
+    def test_the_distance_of_the_lenses_tells_the_type(self) -> None:
+        assert [stereolabs.model_of(b, wrist=True) for b in (None, 0.0633, 0.1218)] == ["ZED Mini", "ZED Mini", "ZED 2"]
+        assert stereolabs.model_of(None, wrist=False) == "ZED 2"
+
+
+def test_the_inverse_of_a_pose() -> None:
+    np.testing.assert_allclose(inverse(poses_of(HERE)) @ poses_of(HERE), np.eye(4), atol=1e-15)
