@@ -27,6 +27,7 @@ COMMANDS = (
     "run",
     "process",
     "convert",
+    "push",
     "work",
     "submit",
     "status",

@@ -6,12 +6,44 @@ from typing import Annotated
 import typer
 
 from ..errors import EpisodedError, ExitCode, exit_code, from_os_error
-from . import bench, calibration, convert, demo, doctor, process, retry, run, show, status, submit, verify, wait, work
+from . import (
+    bench,
+    calibration,
+    convert,
+    demo,
+    doctor,
+    process,
+    push,
+    retry,
+    run,
+    show,
+    status,
+    submit,
+    verify,
+    wait,
+    work,
+)
 from .options import ConfigOption, use_everywhere
 from .terminal import shown
 
 #: Every module brings its own command; a new one adds its `register`. They are listed in the order of the help.
-_COMMANDS = (demo, process, convert, submit, wait, run, work, status, show, bench, retry, verify, doctor, calibration)
+_COMMANDS = (
+    demo,
+    process,
+    push,
+    convert,
+    submit,
+    wait,
+    run,
+    work,
+    status,
+    show,
+    bench,
+    retry,
+    verify,
+    doctor,
+    calibration,
+)
 
 app = typer.Typer(
     name="episoded",

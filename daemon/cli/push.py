@@ -1,0 +1,147 @@
+"""`episoded push`: from the recording computer into a drop folder of the server."""
+
+import shlex
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from ..errors import EpisodedError, ExitCode, NotAvailableError, UsageError
+from .options import WORK
+
+if TYPE_CHECKING:
+    from ..push.pusher import Pusher, Waiting
+    from ..push.server import Server
+    from .push_progress import Lines
+
+#: How often --watch looks for episodes that are finished.
+LOOK_S = 2.0
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(rich_help_panel=WORK)(push)
+
+
+def push(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="The recording on this computer.")],
+    destination: Annotated[str, typer.Argument(metavar="[USER@]HOST:/DROP", help="A drop folder of the server.")],
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What it is called there; NAME or OWNER/NAME. Default: as here.")
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on, and push each episode as soon as it is recorded. Ends with Ctrl-C.")
+    ] = False,
+    delete_after: Annotated[
+        Literal["never", "confirmed"],
+        typer.Option(help="Remove the frames of an episode here once the server has confirmed all its files."),
+    ] = "never",
+    fallback_encode: Annotated[
+        bool,
+        typer.Option("--fallback-encode", help="While the server is out of reach, encode here; push the videos later."),
+    ] = False,
+    attempts: Annotated[
+        int, typer.Option(min=1, help="Without --watch: how often the server is tried before giving up.")
+    ] = 5,
+    ssh: Annotated[str, typer.Option(metavar="COMMAND", help="ssh with options, say 'ssh -p 2222'.")] = "ssh",
+    limit: Annotated[
+        str | None, typer.Option(metavar="RATE", help="At most so many bytes per second, say 5m (rsync --bwlimit).")
+    ] = None,
+) -> None:
+    """Push what is finished of DATASET into a drop folder of the server, over ssh, with rsync.
+
+    An episode shows up there only as a whole and checked, and is marked pending last. Interrupt it at any point: the
+    same command goes on from there. Exit: 0 all is there, 1 something cannot be sent, 75 the server is out of reach.
+    """
+    from ..push.pusher import Pusher
+    from ..push.receipts import alone
+    from .push_progress import Bars, Lines
+
+    server, root = _server(dataset, destination, name, shlex.split(ssh)), dataset.absolute()
+    options = [f"--bwlimit={limit}"] if limit else []
+    with Bars() if sys.stdout.isatty() else Lines() as display, alone(root):
+        pusher = Pusher(root, server, display, delete_after == "confirmed", options)
+        _end_with_signals(pusher.stop)
+        if watch:
+            raise typer.Exit(_watch(pusher, display, fallback=fallback_encode))
+        raise typer.Exit(_once(pusher, display, attempts, fallback=fallback_encode))
+
+
+def _server(dataset: Path, destination: str, name: str | None, ssh: list[str]) -> "Server":
+    from episoded.processors.destinations.ssh import Address, Ssh
+
+    from ..push.server import Server
+
+    try:
+        address = Address.parse(destination)
+    except ValueError as error:
+        raise UsageError("address_unclear", str(error), "say where: robot@server:/srv/episoded/incoming") from error
+    called = name or dataset.absolute().name
+    if not all(part and not part.startswith((".", "-")) and part.isprintable() for part in called.split("/")):
+        raise UsageError("name_unusable", f"{called!r} cannot be a dataset's name there", "give one with --name")
+    return Server(Ssh(address.host, ssh or ["ssh"]), address, called)
+
+
+def _once(pusher: "Pusher", display: "Lines", attempts: int, *, fallback: bool) -> ExitCode:
+    """Everything that is whole now."""
+    episodes, others = pusher.finished(still=False)
+    try:
+        pusher.patiently(lambda: pusher.push_all(episodes), attempts=attempts)
+    except EpisodedError as error:
+        if not error.retryable:
+            raise
+        if fallback:
+            _encode_here(pusher, display, episodes)
+        raise NotAvailableError(error.code, error.message, "the same command goes on from what arrived") from error
+    return _conclude(pusher, display, len(episodes), others)
+
+
+def _watch(pusher: "Pusher", display: "Lines", *, fallback: bool) -> ExitCode:
+    """Until a signal: what is finished, and has not changed since the last look."""
+    others: list[Waiting] = []
+    episodes: list[str] = []
+    while not pusher.stop.is_set():
+        try:
+            episodes, others = pusher.finished(still=True)
+            pusher.patiently(lambda: pusher.push_all(episodes), attempts=1 if fallback else None)  # noqa: B023
+        except EpisodedError as error:
+            if not error.retryable and error.code != "not_a_dataset":  # it is about to be recorded
+                raise
+            if fallback and error.retryable:
+                _encode_here(pusher, display, episodes)
+        pusher.stop.wait(LOOK_S)
+    return _conclude(pusher, display, len(episodes), others)
+
+
+def _encode_here(pusher: "Pusher", display: "Lines", episodes: list[str]) -> None:
+    from ..push.fallback import encode
+
+    for episode in episodes:
+        if pusher.stop.is_set():
+            return
+        if not pusher.receipts.files(episode or "dataset") and episode not in pusher.encoded:
+            pusher.encoded.add(episode)
+            display.encoded(episode or "dataset", done=encode(pusher.root, episode))
+
+
+def _conclude(pusher: "Pusher", display: "Lines", total: int, others: "list[Waiting]") -> ExitCode:
+    sent = total - len(pusher.refused)
+    display.concluded(pusher, sent, others)
+    if pusher.stop.is_set():
+        return ExitCode.OK
+    return ExitCode.FAILED if pusher.refused or others else ExitCode.OK
+
+
+def _end_with_signals(stop: threading.Event) -> None:
+    """The first signal ends it after the call in hand, a second one at once."""
+
+    def on_signal(number: int, _: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt(number)
+        stop.set()
+
+    signal.signal(signal.SIGINT, on_signal)
+    signal.signal(signal.SIGTERM, on_signal)

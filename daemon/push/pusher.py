@@ -1,0 +1,244 @@
+"""The order of steps: what is finished, send it, have it confirmed, remember that; then the next."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Protocol
+
+from episoded.processors import formats
+from episoded.processors.destinations.errors import TransientError
+from episoded.processors.errors import EpisodedError, InputError
+
+from . import shipment as shipments
+from .receipts import Receipts, without_frames
+from .server import DamagedError, MovedOnError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from .server import Seen, Server
+    from .shipment import Shipment
+
+#: Pauses between attempts in seconds; the last is repeated.
+PAUSES: Final = (1.0, 2.0, 5.0, 15.0, 30.0, 60.0)
+#: How often in one attempt a step is repeated that damaged bytes, or the server's own work, got in the way of.
+_REPEATS: Final = 5
+
+
+class Display(Protocol):
+    """Who watches."""
+
+    def begun(self, shipment: Shipment) -> None:
+        """Its bytes begin to move."""
+
+    def moved(self, count: int) -> None:
+        """So many more of them are there."""
+
+    def confirmed(self, shipment: Shipment, *, sent: bool, removed: int) -> None:
+        """The server has all of it; `sent`: since just now. `removed`: frames that went here."""
+
+    def failed(self, name: str, error: EpisodedError) -> None:
+        """This one cannot be sent as it is; others can."""
+
+    def held(self, error: EpisodedError, pause_s: float) -> None:
+        """The network or the server is in the way."""
+
+
+@dataclass
+class Waiting:
+    """What is not sent, and why. `later`: it may still be recorded."""
+
+    name: str
+    reason: str
+    later: bool = True
+
+
+@dataclass
+class Pusher:
+    """Pushes what is finished of the dataset at `root`. `stop` ends it between two steps."""
+
+    root: Path
+    server: Server
+    display: Display
+    delete_frames: bool = False
+    rsync_options: Sequence[str] = ()
+    stop: threading.Event = field(default_factory=threading.Event)
+    _looks: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.receipts = Receipts(self.root, str(self.server))
+        #: name -> why it will not be sent by this run.
+        self.refused: dict[str, EpisodedError] = {}
+        #: Episodes that were encoded here, because the server was out of reach.
+        self.encoded: set[str] = set()
+
+    @property
+    def by_episode(self) -> bool:
+        """Whether episodes go one by one."""
+        return shipments.is_by_episode(self.root)
+
+    def finished(self, *, still: bool) -> tuple[list[str], list[Waiting]]:
+        """Episodes that are whole, and the others; [""] for a dataset that goes as one.
+
+        `still`: it also has to look as it did in the last call, because it may be being written.
+        Raises EpisodedError for a folder that is no dataset, or one that cannot be understood.
+        """
+        layout = formats.detect(self.root)
+        if layout is None:
+            raise InputError("not_a_dataset", f"{self.root} is no dataset (yet)", "is the path right?")
+        if not self.by_episode:
+            return [""], []
+        listing = layout.listing(self.root)
+        if listing.refusal:
+            raise listing.refusal
+        whole, others = [], [Waiting(name, why) for name, why in listing.orphans]
+        sent = set(self.receipts.confirmed())
+        for episode in listing.episodes:
+            look = layout.upload(self.root, episode)
+            mark, before = (look.files, look.bytes, look.newest), self._looks.get(episode)
+            self._looks[episode] = mark
+            if episode in sent:
+                whole.append(episode)
+            elif look.missing:
+                more = f" and {len(look.missing) - 1} more" if len(look.missing) > 1 else ""
+                others.append(Waiting(episode, f"not whole: {look.missing[0]}{more}"))
+            elif still and mark != before:
+                others.append(Waiting(episode, "just written"))
+            else:
+                whole.append(episode)
+        return whole, others
+
+    def push(self, episode: str) -> bool:
+        """See to it that the server has this episode (or, "", the dataset) and has confirmed it.
+
+        False when nothing had to be sent. Raises TransientError, BlockedError, and what is wrong with the data.
+        """
+        shipment = shipments.of_episode(self.root, episode) if episode else shipments.of_dataset(self.root)
+        known = self.receipts.digest(shipment)
+        if known and not (self.delete_frames and _has_frames(shipment)):
+            return False
+        manifest = b"" if known else shipment.manifest()
+        digest = known or hashlib.sha256(manifest).hexdigest()
+        seen = self.server.look(shipment)
+        sent = not (seen.state == "received" and seen.digest == digest)
+        if sent:
+            self._bring(shipment, manifest or shipment.manifest(), digest, seen)
+        if not known or sent:
+            self.receipts.write(shipment, digest)
+        removed = without_frames(self.root, self.receipts.files(shipment.name)) if self.delete_frames else 0
+        self.display.confirmed(shipment, sent=sent, removed=removed)
+        return sent
+
+    def push_all(self, episodes: Sequence[str]) -> int:
+        """One after the other; one that cannot be sent costs the others nothing. How many were sent.
+
+        Raises TransientError and BlockedError, which stand for all of them.
+        """
+        count = 0
+        for episode in episodes:
+            if self.stop.is_set():
+                break
+            if (episode or "dataset") in self.refused:
+                continue
+            try:
+                count += self.push(episode)
+            except EpisodedError as error:
+                if _concerns_all(error):
+                    raise
+                self.refused[episode or "dataset"] = error
+                self.display.failed(episode or "dataset", error)
+        return count
+
+    def patiently(self, step: Callable[[], int], *, attempts: int | None) -> int:
+        """Repeat `step` while the network or the server is in the way: so often, or (None) until `stop`.
+
+        Raises the last TransientError when there are no attempts left.
+        """
+        for pause, last in _pauses(attempts):
+            try:
+                return step()
+            except TransientError as error:
+                if last:
+                    raise
+                self.display.held(error, pause)
+                if self.stop.wait(pause):
+                    return 0
+        return 0
+
+    def _bring(self, shipment: Shipment, manifest: bytes, digest: str, seen: Seen) -> None:
+        self._refuse_another(shipment, digest, seen)
+        if not (seen.state == "placed" and seen.digest == digest):
+            self.display.begun(shipment)
+            self.server.send(shipment, self.display.moved, self.rsync_options)
+        for repeat in range(_REPEATS):
+            try:
+                self._settle(shipment, manifest, digest, seen)
+                return
+            except DamagedError:
+                self._refuse_changed(shipment, manifest)
+                if repeat + 1 == _REPEATS:
+                    raise
+                self.server.send(shipment, self.display.moved, [*self.rsync_options, "--checksum"])
+            except MovedOnError:
+                if repeat + 1 == _REPEATS:
+                    raise
+                seen = self.server.look(shipment)
+
+    def _settle(self, shipment: Shipment, manifest: bytes, digest: str, seen: Seen) -> None:
+        lines: dict[str, bytes] = {}
+        whole: dict[str, tuple[bytes, bytes | None]] = {}
+        if shipment.id:
+            lines = shipments.new_lines(self.root, shipment.id)
+            for path in shipments.shared_files(self.root):
+                whole[path] = ((self.root / path).read_bytes(), None)
+            whole[shipments.INFO] = (self._info(shipment, seen), seen.info)
+        self.server.settle(shipment, manifest, digest, lines, whole)
+
+    def _info(self, shipment: Shipment, seen: Seen) -> bytes:
+        lines = shipments.episode_lines(self.root)
+        there = [name for name in lines if name == shipment.id or name in set(self.receipts.confirmed())]
+        ours = (self.root / shipments.INFO).read_bytes()
+        try:
+            return shipments.merged_info(ours, seen.info, [lines[name] for name in there])
+        except ValueError as error:
+            raise TransientError(
+                "meta_unsettled", f"meta/info.json here or on the server is half written: {error}", "tried again"
+            ) from error
+
+    def _refuse_another(self, shipment: Shipment, digest: str, seen: Seen) -> None:
+        if shipment.id and seen.state != "absent" and seen.digest != digest:
+            raise InputError(
+                "episode_differs",
+                f"{self.server} has another {shipment.id} already",
+                "it belongs to another recording, or was recorded anew: push under another name (--name)",
+            )
+
+    def _refuse_changed(self, shipment: Shipment, manifest: bytes) -> None:
+        """Damage on the way is rare; a recorder that goes on writing is not."""
+        if shipment.manifest() != manifest:
+            raise TransientError(
+                "changed_while_sent",
+                f"{shipment.name} of {self.root} is still being written",
+                "tried again; nothing of it is visible on the server",
+            )
+
+
+def _has_frames(shipment: Shipment) -> bool:
+    return any(file.path.lower().endswith(".png") for file in shipment.files)
+
+
+def _concerns_all(error: EpisodedError) -> bool:
+    from episoded.processors.destinations.errors import BlockedError
+
+    return isinstance(error, TransientError | BlockedError) and error.code != "changed_while_sent"
+
+
+def _pauses(attempts: int | None) -> Iterator[tuple[float, bool]]:
+    """(seconds to wait after the attempt, whether it is the last)."""
+    number = 0
+    while attempts is None or number < attempts:
+        yield PAUSES[min(number, len(PAUSES) - 1)], attempts is not None and number + 1 == attempts
+        number += 1

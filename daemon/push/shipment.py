@@ -1,0 +1,214 @@
+"""What goes over in one piece: a finished episode, or a dataset whose episodes share their files.
+
+An episode of a LeRobot v2.x dataset is every file with its number in the path, and its lines in the files of `meta/`
+that grow with each episode. Anything else is sent as a dataset, once it is there as a whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from episoded.processors.errors import InputError
+from episoded.processors.formats.names import is_ignored
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+_NUMBERED: Final = re.compile(r"episode[_-](\d+)")
+#: Files of a dataset that grow by lines. The one that makes an episode known is `EPISODES`.
+EPISODES: Final = "meta/episodes.jsonl"
+STATISTICS: Final = "meta/episodes_stats.jsonl"
+TASKS: Final = "meta/tasks.jsonl"
+INFO: Final = "meta/info.json"
+#: Rewritten by a v2.0 recorder after each episode.
+_AGGREGATE: Final = "meta/stats.json"
+#: What `meta/info.json` counts. Of the rest of it the server's word stands: it describes the videos made there.
+_TOTALS: Final = ("total_episodes", "total_frames", "total_tasks", "total_chunks", "splits")
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One file of a shipment: its path in the dataset, size in bytes and mtime in ns when it was looked at."""
+
+    path: str
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class Shipment:
+    """`id`: of the episode, empty for a whole dataset. `files`: sorted by path."""
+
+    root: Path
+    id: str
+    files: tuple[Sent, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files)
+
+    @property
+    def name(self) -> str:
+        """For people and for folders."""
+        return self.id or "dataset"
+
+    def manifest(self) -> bytes:
+        """sha256 and path of every file, as sha256sum writes and checks them."""
+        return b"".join(b"%s  %s\n" % (_digest(self.root / file.path), file.path.encode()) for file in self.files)
+
+
+def is_by_episode(root: Path) -> bool:
+    """Whether the episodes of the dataset at `root` have files of their own."""
+    return (root / EPISODES).is_file()
+
+
+def of_episode(root: Path, episode: str) -> Shipment:
+    """What belongs to one episode and to nobody else. Raises InputError (`name_unusable`, `symlink`)."""
+    index = _index(episode)
+    return Shipment(root, episode, _looked_at(root, _files(root, lambda number: number == index)))
+
+
+def of_dataset(root: Path) -> Shipment:
+    """Everything."""
+    return Shipment(root, "", _looked_at(root, (path for _, path in _walk(root, lambda _: True))))
+
+
+def shared_files(root: Path) -> list[str]:
+    """Paths of what belongs to no episode (`meta/`, a card, a calibration), but for the files that grow by lines."""
+    growing = (EPISODES, STATISTICS, TASKS)
+    return sorted(
+        str(path.relative_to(root))
+        for number, path in _walk(root, lambda _: False)
+        if number is None and str(path.relative_to(root)) not in growing
+    )
+
+
+def new_lines(root: Path, episode: str) -> dict[str, bytes]:
+    """What this episode adds to the files that grow by lines; of the tasks, all: which are new the server sees."""
+    index, lines = _index(episode), {}
+    for path in (EPISODES, STATISTICS):
+        lines[path] = b"".join(line + b"\n" for line in _lines(root / path) if _says(line, index))
+    lines[TASKS] = b"".join(line + b"\n" for line in _lines(root / TASKS))
+    return {path: content for path, content in lines.items() if content}
+
+
+def merged_info(ours: bytes, theirs: bytes | None, known: Iterable[Mapping[str, Any]]) -> bytes:
+    """`meta/info.json` for the server: its own, or ours where it has none, with the totals of the `known` episodes.
+
+    `known` are the lines of `meta/episodes.jsonl` that the server will have. Raises ValueError where one is no JSON.
+    """
+    value: dict[str, Any] = json.loads(theirs or ours)
+    recorded: dict[str, Any] = json.loads(ours)
+    episodes = list(known)
+    counted = {
+        "total_episodes": len(episodes),
+        "total_frames": sum(int(line.get("length", 0)) for line in episodes),
+        "total_chunks": -(-len(episodes) // int(recorded.get("chunks_size") or 1000)),
+        "splits": {"train": f"0:{len(episodes)}"},
+    }
+    for key in _TOTALS:
+        if key in recorded:
+            value[key] = counted.get(key, recorded[key])
+    return json.dumps(value, indent=4, ensure_ascii=False).encode()
+
+
+def may_be_replaced(path: str) -> bool:
+    """Whether the server's copy of a shared file gives way to ours; of the others, the first that came stays."""
+    return path in (INFO, _AGGREGATE)
+
+
+def episode_lines(root: Path) -> dict[str, dict[str, Any]]:
+    """Episode id -> its line in `meta/episodes.jsonl`."""
+    values = [json.loads(line) for line in _lines(root / EPISODES)]
+    return {f"episode_{value['episode_index']:06d}": value for value in values}
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """Whole lines; a last one that is still being written has no end, and does not count."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return
+    *whole, rest = content.split(b"\n")
+    if _is_json(rest):  # some writers leave the last line end out
+        whole.append(rest)
+    yield from (line for line in whole if line.strip())
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
+
+
+def _says(line: bytes, index: int) -> bool:
+    return bool(_is_json(line) and json.loads(line).get("episode_index") == index)
+
+
+def _index(episode: str) -> int:
+    match = _NUMBERED.fullmatch(episode)
+    if match is None:
+        raise ValueError(f"{episode!r} has no number")
+    return int(match[1])
+
+
+def _files(root: Path, wanted: Any) -> Iterator[Path]:
+    return (path for number, path in _walk(root, wanted) if number is not None and wanted(number))
+
+
+def _walk(root: Path, wanted: Any) -> Iterator[tuple[int | None, Path]]:
+    """(episode number or None, path) of every file that is somebody's data; folders of unwanted episodes are left out.
+
+    The number is the first in the path that names an episode: what lies in the folder of one is that one's.
+    """
+    for folder, names, files in os.walk(root):
+        here = _number(Path(folder).relative_to(root).parts)
+        names[:] = sorted(name for name in names if not is_ignored(name) and _may_hold(here, name, wanted))
+        for name in sorted(files):
+            if not is_ignored(name):
+                yield (_number((name,)) if here is None else here), Path(folder, name)
+        for name in names:
+            if Path(folder, name).is_symlink():
+                raise _symlink(Path(folder, name))
+
+
+def _may_hold(here: int | None, name: str, wanted: Any) -> bool:
+    number = _number((name,))
+    return here is not None or number is None or bool(wanted(number))
+
+
+def _number(parts: Iterable[str]) -> int | None:
+    for part in parts:
+        if match := _NUMBERED.match(part):
+            return int(match[1])
+    return None
+
+
+def _looked_at(root: Path, paths: Iterable[Path]) -> tuple[Sent, ...]:
+    found = []
+    for path in paths:
+        if path.is_symlink():
+            raise _symlink(path)
+        name, status = str(path.relative_to(root)), path.stat()
+        if not name.isprintable() or "\\" in name:
+            raise InputError("name_unusable", f"{name!r} cannot be sent under this name", "rename it, then push again")
+        found.append(Sent(name, status.st_size, status.st_mtime_ns))
+    return tuple(sorted(found, key=lambda file: file.path))
+
+
+def _symlink(path: Path) -> InputError:
+    return InputError("symlink", f"{path} is a symlink", "put the file itself in its place, then push again")
+
+
+def _digest(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest().encode()
