@@ -31,6 +31,8 @@ class Camera:
     `video` is where the finished video lies or will lie, relative to `Episode.output`; `depth` where its depth video
     belongs, where the layout has a place of its own for it (None: the depth stage has a rule).
     `shape` is (height, width) as the dataset declares it, or None where it declares nothing usable.
+    `start` is the frame of `video` that is frame 0 of this episode, where a video holds several episodes (LeRobot
+    v3.0); None for a video of the episode's own. Who reads `video` must honour it.
     """
 
     key: str
@@ -38,6 +40,7 @@ class Camera:
     video: PurePosixPath
     shape: tuple[int, int] | None = None
     depth: PurePosixPath | None = None
+    start: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ def adopt(camera: Camera, ctx: StageContext, existing: Path, scratch: Path) -> A
     A video that lies in the received dataset only, with the output elsewhere, is copied to `scratch`.
     """
     started = time.perf_counter()
-    expected = Expectation(camera.key, ctx.episode.length, ctx.episode.fps)
+    expected = Expectation(camera.key, ctx.episode.length, ctx.episode.fps, start=camera.start)
     statistics, counted = ImageStatistics(), frozenset(sample_indices(ctx.episode.length))
 
     def look(index: int, frame: VideoFrame) -> None:

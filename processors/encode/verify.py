@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from ..errors import EpisodedError, InputError
@@ -11,7 +13,7 @@ from ..media import video
 from .fidelity import LARGEST_SHIFT, Reference, psnr, shift
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from av.video.frame import VideoFrame
@@ -27,7 +29,8 @@ class Expectation:
     """What a video must hold: `frames` pictures at `rate` per second, the first at 0.
 
     `size` is (width, height), or None to take the first frame's for all. `references` are sampled frames that must be
-    recognised with `min_psnr_db`.
+    recognised with `min_psnr_db`. `start` is the frame of the file with which they begin, in a file that holds others
+    as well.
     """
 
     camera: str
@@ -36,6 +39,7 @@ class Expectation:
     size: tuple[int, int] | None = None
     references: Mapping[int, Reference] = field(default_factory=dict)
     min_psnr_db: float = 0.0
+    start: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ def verify(
     `video.frames` raises; and `EpisodedError` `low_psnr` and `wrong_colour` for a frame that is not its PNG.
     """
     size, measured, count = expected.size, {}, 0
-    for index, frame in enumerate(video.frames(path, threads)):
+    for index, frame in enumerate(_frames(path, expected, threads)):
         count += 1
         if index >= expected.frames:
             continue  # count them all for the message
@@ -73,6 +77,15 @@ def verify(
     return Verified(size, measured)
 
 
+def _frames(path: Path, expected: Expectation, threads: int) -> Iterator[VideoFrame]:
+    """The frames of the file, or as many of them as the episode has in it."""
+    if expected.start is None:
+        yield from video.frames(path, threads)
+        return
+    with closing(video.frames(path, threads, expected.start / expected.rate)) as frames:
+        yield from islice(frames, expected.frames)
+
+
 def _check_size(path: Path, expected: Expectation, index: int, frame: VideoFrame, size: tuple[int, int]) -> None:
     if (frame.width, frame.height) != size:
         what = f"frame {index} is {frame.width}x{frame.height} instead of {size[0]}x{size[1]}"
@@ -80,7 +93,7 @@ def _check_size(path: Path, expected: Expectation, index: int, frame: VideoFrame
 
 
 def _check_time(path: Path, expected: Expectation, index: int, frame: VideoFrame) -> None:
-    due = index / expected.rate
+    due = ((expected.start or 0) + index) / expected.rate
     shown = None if frame.pts is None or frame.time_base is None else frame.pts * frame.time_base
     if shown is None or abs(shown - due) >= TOLERANCE:
         at = "no time stamp" if shown is None else f"{float(shown):.6f} s"

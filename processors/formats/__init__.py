@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from .droid import Droid
 from .lerobot import LeRobot
+from .lerobot_v3 import LeRobotV3
 from .names import is_ignored
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["FORMATS", "by_name", "detect", "is_ignored"]
 
 #: Every layout, in the order in which they are tried.
-FORMATS: Final[tuple[Format, ...]] = (LeRobot(), Droid())
+FORMATS: Final[tuple[Format, ...]] = (LeRobotV3(), LeRobot(), Droid())
 
 
 def detect(root: Path) -> Format | None:

@@ -6,21 +6,21 @@ a frame that is not there. `docs/formats.md` has every layout and defect.
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
 from ..errors import EpisodedError, InputError, from_os_error
-from . import lerobot_frames as frames
 from . import lerobot_info as meta
 from .base import Listing, Upload
 from .lerobot_load import load_episode
+from .lerobot_orphans import find_orphans
 from .lerobot_upload import look_at
+from .signatures import Signature, signature_of, signatures_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path, PurePosixPath
 
     from ..base import Edit
@@ -28,12 +28,6 @@ if TYPE_CHECKING:
     from .lerobot_info import DatasetInfo
 
 _EPISODE_ID: Final = re.compile(r"episode_(\d{6,})")
-#: Orphans whose frames are counted again whenever they change; a dataset with more has other troubles.
-_WATCHED_ORPHANS: Final = 20
-
-#: What tells a file or folder from what it was: inode, size, mtime and ctime in ns. None: it is not there.
-Signature = tuple[int, int, int, int] | None
-
 
 @dataclass(frozen=True, slots=True)
 class _Meta:
@@ -71,7 +65,7 @@ class LeRobot:
         """The episodes with a line in `meta/episodes.jsonl`; orphans are those of which only frames are known."""
         try:
             known, listed = self._meta(root), self._listed.get(root)
-            if listed is None or listed.meta is not known or listed.folders != _signatures(listed.folders):
+            if listed is None or listed.meta is not known or listed.folders != signatures_of(listed.folders):
                 listed = self._listed[root] = _list(root, known)
         except EpisodedError as error:
             return Listing((), refusal=error)
@@ -132,7 +126,7 @@ class LeRobot:
 
     def _meta(self, root: Path) -> _Meta:
         info, episodes = root / meta.INFO, root / meta.EPISODES
-        signatures = (_signature(info), _signature(episodes))
+        signatures = (signature_of(info), signature_of(episodes))
         known = self._metas.get(root)
         if known is None or known.signatures != signatures:
             self._metas.pop(root, None)
@@ -152,43 +146,12 @@ class LeRobot:
 
 
 def _list(root: Path, known: _Meta) -> _Listed:
-    """Read the names of the episode folders; signatures are taken before, so that what comes meanwhile is noticed."""
-    images = str(root / "images")
-    signatures = _signatures([images])
-    cameras = frames.camera_folders(root)
-    signatures |= _signatures(cameras)
-    orphans: dict[int, list[str]] = {}
-    for camera in cameras:
-        for index, folder in frames.episodes_in(camera):
-            if index not in known.lengths:
-                orphans.setdefault(index, []).append(folder)
-    watched = [folder for index in sorted(orphans)[:_WATCHED_ORPHANS] for folder in orphans[index]]
-    signatures |= _signatures(watched)
-    reasons = []
-    for index, folders in sorted(orphans.items()):
-        if why := _why_orphaned(folders, table=(root / known.info.table(index)).is_file()):
-            reasons.append((meta.episode_id(index), why))
-    ids = tuple(meta.episode_id(index) for index in known.lengths)
-    return _Listed(known, signatures, Listing(ids, tuple(reasons)))
-
-
-def _why_orphaned(folders: Sequence[str], *, table: bool) -> str:
-    """In words; empty when the folders hold no frames."""
-    counts = [(os.path.basename(os.path.dirname(folder)), frames.count_frames(folder)) for folder in folders]  # noqa: PTH119, PTH120
-    found = [f"{count} frames of {camera}" for camera, count in counts if count]
-    if not found:
-        return ""
-    lacking = "no line in meta/episodes.jsonl" if table else "no table and no line in meta/episodes.jsonl"
-    return f"{', '.join(found)}, but {lacking}: still arriving, or the recording was interrupted"
-
-
-def _signatures(paths: Iterable[str]) -> dict[str, Signature]:
-    return {path: _signature(path) for path in paths}
-
-
-def _signature(path: str | Path) -> Signature:
-    try:
-        status = os.stat(path)  # noqa: PTH116 - asked for every dataset in every scan
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    """The listing; an orphan's table may be there, when only its line in `meta/episodes.jsonl` is not."""
+    orphans, signatures = find_orphans(
+        root,
+        known.lengths,
+        lambda index: "no line in meta/episodes.jsonl"
+        if (root / known.info.table(index)).is_file()
+        else "no table and no line in meta/episodes.jsonl",
+    )
+    return _Listed(known, signatures, Listing(tuple(meta.episode_id(index) for index in known.lengths), orphans))

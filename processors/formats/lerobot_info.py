@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..errors import InputError, RetryableError, from_os_error
 from ..media.lfs import refuse_pointer
@@ -82,6 +82,27 @@ def shared_files(output: Path) -> tuple[PurePosixPath, ...]:
     """Everything in `meta/` but temporary files."""
     found = (path for path in (output / "meta").rglob("*") if path.is_file() and not path.name.startswith("."))
     return tuple(sorted(PurePosixPath(path.relative_to(output)) for path in found))
+
+
+class Places(Protocol):
+    """Where the files of a camera are, whatever the version."""
+
+    @property
+    def cameras(self) -> tuple[CameraFeature, ...]:
+        """The features of dtype `video` or `image`."""
+
+    def video(self, key: str, index: int) -> PurePosixPath:
+        """The video of a camera of an episode."""
+
+    def frame_folder(self, key: str, index: int) -> PurePosixPath | None:
+        """The folder of its frames by the dataset's own template, or None when it has none."""
+
+
+class Layout(Places, Protocol):
+    """The same, and where the rows are."""
+
+    def table(self, index: int) -> PurePosixPath:
+        """The parquet file with the rows of an episode."""
 
 
 def episode_id(index: int) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path, PurePosixPath
 
-    from .lerobot_info import CameraFeature, DatasetInfo
+    from .lerobot_info import CameraFeature, DatasetInfo, Places
 
 _NAMED: Final = 3  # missing frames named in a message
 
@@ -43,7 +43,7 @@ def load_episode(root: Path, output: Path, info: DatasetInfo, index: int, length
         if feature.dtype == "image" and feature.key in table.embedded:
             notes.append(f"{feature.key}: its pictures lie inside the parquet file and are left as they are")
             continue
-        camera, note = _camera(root, output, info, feature, index, length)
+        camera, note = load_camera(root, output, info, feature, index, length)
         cameras.append(camera)
         notes += note
     return Episode(
@@ -71,10 +71,14 @@ def _table(root: Path, path: PurePosixPath, length: int, keys: Sequence[str]) ->
     return table
 
 
-def _camera(
-    root: Path, output: Path, info: DatasetInfo, feature: CameraFeature, index: int, length: int
+def load_camera(
+    root: Path, output: Path, info: Places, feature: CameraFeature, index: int, length: int
 ) -> tuple[Camera, list[str]]:
-    """One camera with its frames, or with the video that it has already, and what is worth knowing about it."""
+    """One camera with its frames, or with the video that it has already, and what is worth knowing about it.
+
+    Raises InputError: `frames_missing`, `frames_ambiguous`, `frames_not_png`, `video_misplaced`, `lfs_pointer`,
+    `symlink_outside`.
+    """
     key, video = feature.key, info.video(feature.key, index)
     for base in dict.fromkeys((root, output)):
         check_inside(base / video, base)

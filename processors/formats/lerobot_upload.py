@@ -15,9 +15,9 @@ from .whole import is_pointer, mp4_ends, parquet_ends, png_ends
 
 if TYPE_CHECKING:
     import os
-    from pathlib import Path
+    from pathlib import Path, PurePosixPath
 
-    from .lerobot_info import CameraFeature, DatasetInfo
+    from .lerobot_info import CameraFeature, DatasetInfo, Layout
 
 
 def look_at(root: Path, info: DatasetInfo, index: int, length: int) -> Upload:
@@ -27,23 +27,27 @@ def look_at(root: Path, info: DatasetInfo, index: int, length: int) -> Upload:
     recorders never write it, it says nothing of the frames, and it is computed when it is not there. Raises OSError,
     and InputError (`frames_ambiguous`, or what `read_table` raises).
     """
-    look = _Look(root, info, index, length)
+    look = Look(root, info, index, length)
     look.table()
     for camera in info.cameras:
         look.camera(camera)
-    if not look.missing:
-        look.missing += [f"the end of {path.name} in {path.parent}" for path in look.pngs if not png_ends(path)]
-    return Upload(look.files, look.bytes, look.newest, tuple(look.missing))
+    return look.result()
 
 
-class _Look:
+class Look:
     """One look at the files of an episode; adds up what it sees."""
 
-    def __init__(self, root: Path, info: DatasetInfo, index: int, length: int) -> None:
+    def __init__(self, root: Path, info: Layout, index: int, length: int) -> None:
         self.root, self.info, self.index, self.length = root, info, index, length
         self.files = self.bytes = self.newest = 0
         self.missing: list[str] = []
         self.pngs: list[Path] = []
+
+    def result(self) -> Upload:
+        """What was seen; the ends of the PNGs are looked at when nothing else is missing."""
+        if not self.missing:
+            self.missing += [f"the end of {path.name} in {path.parent}" for path in self.pngs if not png_ends(path)]
+        return Upload(self.files, self.bytes, self.newest, tuple(self.missing))
 
     def table(self) -> None:
         """The parquet file: it is written when the recording of the episode has ended."""
@@ -63,7 +67,7 @@ class _Look:
         key = feature.key
         names = folder_names(key, [camera.key for camera in self.info.cameras])
         found = frame_folder(self.root, names, self.index, self.info.frame_folder(key, self.index))
-        finished = self._video(self.root / self.info.video(key, self.index))
+        finished = self._video(self.root / self._place(key))
         if found is None:
             if not finished and not self._in_the_table(feature):
                 self.missing.append(f"frames of {key}")
@@ -86,6 +90,10 @@ class _Look:
         elif not mp4_ends(path):
             self.missing.append(f"the end of {path.name} of {path.parent.name}")
         return True
+
+    def _place(self, key: str) -> PurePosixPath:
+        """Where the camera's video is, or will be."""
+        return self.info.video(key, self.index)
 
     def _in_the_table(self, feature: CameraFeature) -> bool:
         """Whether no frames are to be expected because the pictures lie in the parquet file."""

@@ -72,25 +72,46 @@ def probe(path: Path) -> VideoInfo:
         )
 
 
+<<<<<<< HEAD
 def frames(path: Path, threads: int = 1, *, slices: bool = False) -> Iterator[VideoFrame]:
     """Decode a video from first to last frame, holding one frame at a time.
 
     `threads` above 1 decodes frames in parallel, or with `slices` the slices of a frame (FFV1). The file is closed
     when the iterator is exhausted or closed. Raises as `probe` does, and `video_unreadable` with the number of frames
     that were good when decoding fails on the way.
+=======
+def frames(path: Path, threads: int = 1, start_s: Fraction = Fraction(0)) -> Iterator[VideoFrame]:
+    """Decode a video to its last frame, holding one frame at a time: from the first, or from `start_s` seconds on.
+
+    A frame up to half a millisecond early counts as one at `start_s`. `threads` above 1 decodes frames in parallel. The file is closed when the iterator is exhausted or closed. Raises
+    as `probe` does, and `video_unreadable` with the number of frames that were good when decoding fails on the way.
+>>>>>>> e925e2d (Read LeRobot v3.0 recordings: rows without footers, episodes without lists, videos of several episodes)
     """
     with _opened(path) as container:
         stream = _video_stream(container, path)
         stream.codec_context.thread_count = threads
+<<<<<<< HEAD
         stream.codec_context.thread_type = "FRAME" if threads > 1 and not slices else "SLICE"
+=======
+        stream.codec_context.thread_type = "FRAME" if threads > 1 else "SLICE"
+        if start_s:
+            with _reading(path, f"{float(start_s):g} s cannot be found in it"):
+                container.seek(int(start_s / stream.time_base), stream=stream)  # to the keyframe before
+>>>>>>> e925e2d (Read LeRobot v3.0 recordings: rows without footers, episodes without lists, videos of several episodes)
         decoded, good = container.decode(stream), 0
         while True:
             with reading(path, f"decoding fails after {good} good frames"):
                 frame = next(decoded, None)
             if frame is None:
                 return
-            yield frame
+            if not start_s or _begins(frame, start_s):
+                yield frame
             good += 1
+
+
+def _begins(frame: VideoFrame, start_s: Fraction) -> bool:
+    """Whether a frame lies at or behind `start_s`; one without a time does, so that somebody will object to it."""
+    return frame.pts is None or frame.time_base is None or frame.pts * frame.time_base >= start_s - _EARLY_S
 
 
 def from_av_error(error: av.error.FFmpegError, path: Path, otherwise: EpisodedError) -> EpisodedError:
@@ -145,4 +166,5 @@ def reading(path: Path, what: str) -> Iterator[None]:
         raise from_av_error(error, path, unreadable) from error
 
 
+_EARLY_S = Fraction(1, 2000)
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG

@@ -1,0 +1,138 @@
+"""LeRobot v3.0 recordings that their recorder did not finish: never encoded, killed, or both.
+
+A recording is whole once its recorder has closed its files (`finalize()`). One that was killed never gets there: what
+it wrote is taken for all there will be when nothing has changed for `incomplete_s`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Final
+
+from ..errors import EpisodedError, InputError, from_os_error
+from . import lerobot_info as meta
+from .base import Listing, Upload
+from .lerobot_orphans import find_orphans
+from .signatures import Signature, signature_of, signatures_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from ..base import Edit
+    from ..episode import Episode
+    from .lerobot_v3_recording import Recording
+
+_EPISODE_ID: Final = re.compile(r"episode_(\d{6,})")
+_V3: Final = re.compile(rb'"codebase_version"\s*:\s*"v?3\.')
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A recording, as long as its files have these signatures."""
+
+    signatures: dict[str, Signature]
+    recording: Recording
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    known: _Known
+    folders: dict[str, Signature]
+    listing: Listing
+
+
+class LeRobotV3:
+    """The `Format` of LeRobot v3.0."""
+
+    name = "lerobot-v3"
+
+    def __init__(self) -> None:
+        self._versions: dict[Path, tuple[Signature, bool]] = {}
+        self._known: dict[Path, _Known] = {}
+        self._listed: dict[Path, _Listed] = {}
+
+    def detect(self, root: Path) -> bool:
+        """Whether there is a `meta/info.json` that says v3."""
+        path = root / meta.INFO
+        signature = signature_of(path)
+        if signature is None:
+            return False
+        known = self._versions.get(root)
+        if known is None or known[0] != signature:
+            known = self._versions[root] = (signature, _V3.search(path.read_bytes()) is not None)
+        return known[1]
+
+    def listing(self, root: Path) -> Listing:
+        """The episodes of which there are rows; orphans are those of which only frames are known."""
+        try:
+            known, listed = self._read(root), self._listed.get(root)
+            if listed is None or listed.known is not known or listed.folders != signatures_of(listed.folders):
+                listed = self._listed[root] = _list(root, known)
+        except EpisodedError as error:
+            return Listing((), refusal=error)
+        except OSError as error:
+            return Listing((), refusal=from_os_error(error))
+        return listed.listing
+
+    def upload(self, root: Path, episode_id: str) -> Upload:
+        """What has arrived of the episode's frames, of the file with its rows, and of `meta/episodes`."""
+        from .lerobot_v3_upload import look_at_recorded
+
+        try:
+            recording, index = self._find(root, episode_id)
+            return look_at_recorded(recording, index)
+        except EpisodedError as error:
+            return Upload(0, 0, 0, (error.message,))
+        except OSError as error:
+            return Upload(0, 0, 0, (from_os_error(error).message,))
+
+    def load(self, root: Path, episode_id: str, output: Path) -> Episode:
+        """One episode, checked by names and counts. Raises as `load_recorded`, and `episode_unknown`."""
+        from .lerobot_v3_load import load_recorded
+
+        try:
+            recording, index = self._find(root, episode_id)
+            return load_recorded(recording, output, index)
+        except OSError as error:
+            raise from_os_error(error) from error
+
+    def mend(self, root: Path, output: Path) -> Sequence[Edit]:
+        """What the finished episodes need again after a recorder or an upload wrote over it."""
+        from ..metadata.edits_v3 import recording_edits
+
+        return recording_edits(root, output)
+
+    def _read(self, root: Path) -> _Known:
+        from .lerobot_v3_recording import read_recording
+
+        signatures = _signatures(root)
+        known = self._known.get(root)
+        if known is None or known.signatures != signatures:
+            self._known.pop(root, None)
+            known = self._known[root] = _Known(signatures, read_recording(root))
+        return known
+
+    def _find(self, root: Path, episode_id: str) -> tuple[Recording, int]:
+        recording = self._read(root).recording
+        match = _EPISODE_ID.fullmatch(episode_id)
+        if match is None or int(match[1]) not in recording.entries:
+            raise InputError(
+                "episode_unknown",
+                f"{root} has no rows of {episode_id}",
+                "upload its files again after the recording has ended, then retry",
+            )
+        return recording, int(match[1])
+
+
+def _signatures(root: Path) -> dict[str, Signature]:
+    """Of every file that says which episodes there are."""
+    tables = (path for folder in ("data", "meta/episodes") for path in root.glob(f"{folder}/*/*.parquet"))
+    return signatures_of(map(str, (root / meta.INFO, root / PurePosixPath("meta/tasks.parquet"), *tables)))
+
+
+def _list(root: Path, known: _Known) -> _Listed:
+    orphans, folders = find_orphans(root, known.recording.entries, lambda _: "no rows in data/")
+    return _Listed(known, folders, Listing(tuple(map(meta.episode_id, known.recording.entries)), orphans))

@@ -1,0 +1,45 @@
+"""Who is writing a file: asked of the kernel, for what names and sizes cannot tell."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_WRITING = os.O_WRONLY | os.O_RDWR
+
+
+def writer_of(path: Path) -> int | None:
+    """The pid of a process on this machine that has the file open for writing; None when none is seen.
+
+    Processes of other users are seen by root only, those of other machines by nobody: it can prove that a file is
+    being written, never that it is not.
+    """
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    own, same = str(os.getpid()), (status.st_dev, status.st_ino)
+    for pid in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208 - names only
+        if pid != own and _writes(pid, same):
+            return int(pid)
+    return None
+
+
+def _writes(pid: str, same: tuple[int, int]) -> bool:
+    folder = f"/proc/{pid}/fd"
+    try:
+        for number in os.listdir(folder):  # noqa: PTH208 - names only
+            status = os.stat(f"{folder}/{number}")  # noqa: PTH116 - follows the link to the open file itself
+            if (status.st_dev, status.st_ino) == same and _flags(pid, number) & _WRITING:
+                return True
+    except OSError:
+        pass  # it ended, or is not ours to look into
+    return False
+
+
+def _flags(pid: str, number: str) -> int:
+    with open(f"/proc/{pid}/fdinfo/{number}") as file:  # noqa: PTH123 - beside the os calls
+        return next(int(line.split()[1], 8) for line in file if line.startswith("flags:"))
