@@ -57,6 +57,9 @@ def apply_edit(output: Path, edit: Edit) -> bool:
             if new is None or new == current:
                 return False
             fsio.make_dirs(path.parent, below=output)
+            if edit.keep is not None and current is not None:
+                fsio.make_dirs((output / edit.keep).parent, below=output)
+                fsio.keep(path, output / edit.keep)
             if fsio.replace(path, new, expected=current):
                 return True
     raise RetryableError(

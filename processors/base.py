@@ -62,11 +62,13 @@ class Edit:
 
     `derive(current)` gives the new content from the current one (None: absent). It probes what is published, so that
     applying it twice, or after a recorder has written the file again, gives the same. The chain applies it under the
-    dataset lock.
+    dataset lock. `keep`: what is replaced is kept under this name too, itself and not a copy: a recorder that still
+    holds it open writes on into what is kept.
     """
 
     target: PurePosixPath
     derive: Callable[[bytes | None], bytes | None]
+    keep: PurePosixPath | None = None
 
 
 def _unseen(done: int, total: int) -> None:

@@ -49,7 +49,8 @@ class Episode:
 
     `root` is the dataset as it was received, `output` the root below which artifacts go (the same in place).
     `length` is the number of rows of its table = frames of each camera; `fps` the nominal rate in frames per second.
-    `table` is the parquet file with its rows, `notes` are findings about its input that should be seen.
+    `table` is the parquet file with its rows; `first_row` the first of them, where a file holds several episodes
+    (LeRobot v3.0), None for a file of its own. `notes` are findings about its input that should be seen.
     """
 
     root: Path
@@ -61,6 +62,7 @@ class Episode:
     cameras: tuple[Camera, ...]
     table: Path | None = None
     notes: tuple[str, ...] = field(default=())
+    first_row: int | None = None
 
     @property
     def in_place(self) -> bool:

@@ -42,6 +42,12 @@ class RetryableError(EpisodedError):
     retryable = True
 
 
+class BusyError(RetryableError):
+    """Somebody else is at work on the same files. Not counted as an attempt: it ends when they have finished."""
+
+    counted = False
+
+
 class DiskFullError(RetryableError):
     """No space left. Not counted as an attempt: a full disk says nothing about the episode."""
 

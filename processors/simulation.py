@@ -33,7 +33,7 @@ TASK: Final = "Fetch the red ball."
 _TABLE: Final = "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet"
 _VIDEO: Final = "videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4"
 _IMAGE: Final = "images/{image_key}/episode_{episode_index:06d}/frame_{frame_index:06d}.png"
-_COUNTERS: Final = ("timestamp", "frame_index", "episode_index", "index", "task_index")
+COUNTERS: Final = ("timestamp", "frame_index", "episode_index", "index", "task_index")
 
 
 def record(
@@ -135,7 +135,7 @@ class Recorder:
         arrays, features = {}, {}
         for key, feature in self.info["features"].items():
             if key in columns:
-                arrays[key], features[key] = _column(columns[key])
+                arrays[key], features[key] = column(columns[key])
             elif feature["dtype"] == "image":
                 names = [
                     str(self.root / _IMAGE.format(image_key=key, episode_index=index, frame_index=frame))
@@ -175,7 +175,7 @@ def _empty_info(fps: float, keys: dict[str, str], size: tuple[int, int], version
     vector = {"dtype": "float32", "shape": [len(JOINTS)], "names": list(JOINTS)}
     camera = {"shape": [*size, 3], "names": ["height", "width", "channels"]}
     counters = {
-        key: {"dtype": "float32" if key == "timestamp" else "int64", "shape": [1], "names": None} for key in _COUNTERS
+        key: {"dtype": "float32" if key == "timestamp" else "int64", "shape": [1], "names": None} for key in COUNTERS
     }
     return {
         "codebase_version": "v2.0" if version == "v2.0" else "v2.1",
@@ -198,7 +198,7 @@ def _empty_info(fps: float, keys: dict[str, str], size: tuple[int, int], version
     }
 
 
-def _column(values: NDArray[Any]) -> tuple[Any, dict[str, Any]]:
+def column(values: NDArray[Any]) -> tuple[Any, dict[str, Any]]:
     """A column as the `datasets` library stores it, and how it describes it."""
     import pyarrow as pa
 

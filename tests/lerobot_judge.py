@@ -43,7 +43,15 @@ RECIPES = {
     "v30": [
         ["torch==2.13.0", "numpy", "pillow"],
         ["--no-deps", "torchvision==0.15.2", "torchcodec==0.13.0", "lerobot==0.4.4", "accelerate"],
-        ["av>=15,<16", "datasets>=4,<5", "huggingface-hub>=0.34.2,<0.36", "jsonlines", "psutil", "safetensors"],
+        [
+            "av>=15,<16",
+            "datasets>=4,<5",
+            "numpy<2.3",
+            "huggingface-hub>=0.34.2,<0.36",
+            "jsonlines",
+            "psutil",
+            "safetensors",
+        ],
     ],
 }
 
@@ -133,8 +141,13 @@ def resume(job: dict[str, Any]) -> dict[str, Any]:
                 frame[key] = np.full(feature["shape"], 99, np.uint8)
             elif key not in ("timestamp", "frame_index", "episode_index", "index", "task_index"):
                 frame[key] = np.zeros(feature["shape"], feature["dtype"])
-        dataset.add_frame(frame, task="Carry on.")
+        if hasattr(dataset, "finalize"):  # 0.4 and later
+            dataset.add_frame({**frame, "task": "Carry on."})
+        else:
+            dataset.add_frame(frame, task="Carry on.")
     dataset.save_episode()
+    if hasattr(dataset, "finalize"):
+        dataset.finalize()
     again = opened(job["root"], "pyav")
     item = again[len(again) - 1]
     return {
@@ -218,7 +231,9 @@ def convert(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def frame_path(job: dict[str, Any], key: str, episode: int, frame: int) -> Path:
-    return Path(job["source"]) / "images" / key / f"episode_{episode:06d}" / f"frame_{frame:06d}.png"
+    underscored = Path(job["source"]) / "images" / key / f"episode_{episode:06d}" / f"frame_{frame:06d}.png"
+    hyphened = underscored.parent.with_name(f"episode-{episode:06d}") / f"frame-{frame:06d}.png"  # v3.0
+    return hyphened if hyphened.is_file() else underscored
 
 
 def psnr_db(picture: Any, path: Path) -> float:

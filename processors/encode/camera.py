@@ -10,6 +10,7 @@ Facts of the artifact, all JSON:
     bytes_in       of the PNGs (null when adopted);      bytes_out: of the video
     seconds        for everything;                       seconds_verify: for reading the video back
     image_stats    min, max, mean, std (3, 1, 1) and count, of the PNGs, or of the video when adopted
+    image_quantiles  q01, q10, q50, q90, q99 (3, 1, 1), of the same
     stale_frames   PNGs beyond the episode's length, left alone
     declared_shape [height, width] of the dataset where it is not the frames' (else null)
     alpha_dropped  some frame had transparency
@@ -74,6 +75,7 @@ def encode(camera: Camera, ctx: StageContext, path: Path) -> Artifact:
         "seconds": round(ended - started, 3),
         "seconds_verify": round(ended - written, 3),
         "image_stats": tally.image_stats(),
+        "image_quantiles": tally.image_quantiles(),
         "alpha_dropped": tally.transparent,
         "adopted": False,
         "sibling": _sibling_facts(earlier, path, ctx),
@@ -86,6 +88,8 @@ def adopt(camera: Camera, ctx: StageContext, existing: Path, scratch: Path) -> A
 
     A video that lies in the received dataset only, with the output elsewhere, is copied to `scratch`.
     """
+    from ..lerobot.statistics import picture_quantiles
+
     started = time.perf_counter()
     expected = Expectation(camera.key, ctx.episode.length, ctx.episode.fps, start=camera.start)
     statistics, counted = ImageStatistics(), frozenset(sample_indices(ctx.episode.length))
@@ -107,6 +111,7 @@ def adopt(camera: Camera, ctx: StageContext, existing: Path, scratch: Path) -> A
         "seconds": seconds,
         "seconds_verify": seconds,
         "image_stats": statistics.result(),
+        "image_quantiles": picture_quantiles(statistics.counts),
         "alpha_dropped": False,
         "adopted": True,
     }

@@ -93,3 +93,9 @@ class Tally:
     def image_stats(self) -> dict[str, list[object]]:
         """The camera's statistics as LeRobot keeps them."""
         return self._statistics.result()
+
+    def image_quantiles(self) -> dict[str, list[object]]:
+        """The camera's quantiles as LeRobot v3.0 keeps them."""
+        from ..lerobot.statistics import picture_quantiles
+
+        return picture_quantiles(self._statistics.counts)

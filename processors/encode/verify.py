@@ -82,7 +82,7 @@ def _frames(path: Path, expected: Expectation, threads: int) -> Iterator[VideoFr
     if expected.start is None:
         yield from video.frames(path, threads)
         return
-    with closing(video.frames(path, threads, expected.start / expected.rate)) as frames:
+    with closing(video.frames(path, threads, start_s=expected.start / expected.rate)) as frames:
         yield from islice(frames, expected.frames)
 
 

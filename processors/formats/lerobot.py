@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _EPISODE_ID: Final = re.compile(r"episode_(\d{6,})")
 
+
 @dataclass(frozen=True, slots=True)
 class _Meta:
     """The metadata of a dataset, as long as its two files have these signatures."""
@@ -150,8 +151,10 @@ def _list(root: Path, known: _Meta) -> _Listed:
     orphans, signatures = find_orphans(
         root,
         known.lengths,
-        lambda index: "no line in meta/episodes.jsonl"
-        if (root / known.info.table(index)).is_file()
-        else "no table and no line in meta/episodes.jsonl",
+        lambda index: (
+            "no line in meta/episodes.jsonl"
+            if (root / known.info.table(index)).is_file()
+            else "no table and no line in meta/episodes.jsonl"
+        ),
     )
     return _Listed(known, signatures, Listing(tuple(meta.episode_id(index) for index in known.lengths), orphans))

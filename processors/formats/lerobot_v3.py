@@ -101,9 +101,9 @@ class LeRobotV3:
 
     def mend(self, root: Path, output: Path) -> Sequence[Edit]:
         """What the finished episodes need again after a recorder or an upload wrote over it."""
-        from ..metadata.edits_v3 import recording_edits
+        from ..metadata.edits_v3 import any_finished, recording_edits
 
-        return recording_edits(root, output)
+        return recording_edits(root, output) if any_finished(output) else []
 
     def _read(self, root: Path) -> _Known:
         from .lerobot_v3_recording import read_recording

@@ -9,11 +9,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..episode import Camera, Episode
-from ..errors import InputError, RetryableError
+from ..errors import BusyError, InputError
 from .lerobot_frames import check_inside
 from .lerobot_info import INFO, episode_id
 from .lerobot_load import load_camera
-from .lerobot_table import opened
+from .lerobot_v3_tables import read_span
 from .lerobot_v3_videos import place_of
 from .writers import writer_of
 
@@ -28,7 +28,7 @@ def load_recorded(recording: Recording, output: Path, index: int) -> Episode:
     """The episode at `index`, its artifacts going below `output`.
 
     Raises InputError: `episode_empty`, `rows_mismatch`, `frame_index_broken`, `task_unknown`, what `load_camera` and
-    `place_of` raise; RetryableError (`recorder_at_work`) while the recorder holds the file with its rows open.
+    `place_of` raise; BusyError (`recorder_at_work`) while the recorder holds the file with its rows open.
     """
     entry, root = recording.entries[index], recording.root
     check_inside(root / INFO.parent, root)
@@ -52,13 +52,14 @@ def load_recorded(recording: Recording, output: Path, index: int) -> Episode:
         cameras=tuple(cameras),
         table=root / entry.table,
         notes=tuple(notes),
+        first_row=entry.first_row,
     )
 
 
 def refuse_while_written(path: Path) -> None:
-    """Raise RetryableError (`recorder_at_work`) when a process on this machine has the file open for writing."""
+    """Raise BusyError (`recorder_at_work`) when a process on this machine has the file open for writing."""
     if (pid := writer_of(path)) is not None:
-        raise RetryableError(
+        raise BusyError(
             "recorder_at_work",
             f"process {pid} has {path} open: the recording is still going on",
             "end the recording (LeRobot's `finalize()`); it is tried again by itself",
@@ -78,17 +79,18 @@ def _check_rows(recording: Recording, entry: Entry) -> None:
     if entry.table in recording.unclosed:  # its rows were checked when they were found
         refuse_while_written(path)
         return
-    with opened(path) as parquet:
-        columns = [name for name in ("frame_index", "episode_index") if name in parquet.schema_arrow.names]
-        rows = parquet.read(columns=columns, use_threads=False).slice(entry.first_row, entry.length).to_pydict()
-    found = len(rows.get("frame_index", range(entry.length)))
-    if found != entry.length or set(rows.get("episode_index", [entry.index])) != {entry.index}:
+    rows = read_span(recording.root, entry, recording.head.info["features"])
+    columns = {
+        name: rows.column(name).to_pylist() for name in ("episode_index", "frame_index") if name in rows.schema.names
+    }
+    if len(rows) != entry.length or set(columns.get("episode_index", [entry.index])) != {entry.index}:
+        last = entry.first_row + entry.length - 1
         raise InputError(
             "rows_mismatch",
-            f"{path}: rows {entry.first_row} to {entry.first_row + entry.length} are not those of episode {entry.index}",
+            f"{path}: rows {entry.first_row} to {last} are not those of episode {entry.index}",
             "upload the table and meta/episodes of the same recording, then retry",
         )
-    if "frame_index" in rows and rows["frame_index"] != list(range(entry.length)):
+    if columns.get("frame_index", list(range(entry.length))) != list(range(entry.length)):
         raise InputError(
             "frame_index_broken",
             f"{path}: the rows of episode {entry.index} do not have frame_index 0, 1, 2 …",

@@ -35,8 +35,8 @@ _BEARABLE: Final = frozenset(
 class Entry:
     """One episode. Its rows are `first_row` to before `first_row + length` of `table`, the first has index `first`.
 
-    `videos`: camera key -> where its frames lie, by `meta/episodes`. `listed`: whether it has a row there. `tasks`: None
-    where a text is not known.
+    `videos`: camera key -> where its frames lie, by `meta/episodes`. `listed`: whether it has a row there. `tasks`:
+    None where a text is not known.
     """
 
     index: int

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from ..errors import InputError, from_os_error
+from ..errors import from_os_error
 from ..media.lfs import refuse_pointer
 from .lerobot_table import opened
 from .whole import parquet_ends
@@ -19,10 +19,28 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    import pyarrow as pa
+
     from .parquet_rescue import Rescued
 
 DATA: Final = PurePosixPath("data")
 _COUNTERS: Final = ("episode_index", "frame_index", "index", "task_index")
+
+
+class Span(Protocol):
+    """Where the rows of an episode lie."""
+
+    @property
+    def table(self) -> PurePosixPath:
+        """The file, relative to the dataset."""
+
+    @property
+    def first_row(self) -> int:
+        """The first of them in the file."""
+
+    @property
+    def length(self) -> int:
+        """How many there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +100,42 @@ def read_rows(root: Path, name: PurePosixPath, features: Mapping[str, Any]) -> R
     return _rescued(name, content, features)
 
 
-def whole_table(content: bytes, features: Mapping[str, Any]) -> bytes | None:
-    """The content of a file that was never closed with a footer behind its rows; None when there are none."""
+def closed_table(content: bytes, features: Mapping[str, Any]) -> bytes:
+    """The content of a file that was never closed, with a footer behind its rows; without rows when none is whole.
+
+    A file that LeRobot cannot read keeps it from opening the dataset, even if there is nothing in it.
+    """
+    from .lerobot_v3_schema import row_schema
+    from .parquet_rescue import empty_file
+
     rescued = _rescue(content, features)
-    return rescued.content(content) if rescued else None
+    return rescued.content(content) if rescued else empty_file(row_schema(features))
+
+
+def read_span(root: Path, rows: Span, features: Mapping[str, Any]) -> pa.Table:
+    """The rows of one episode, of a file that was closed or not. Raises InputError as `opened`."""
+    if count_rows(root, rows.table) is None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        content = closed_table((root / rows.table).read_bytes(), features)
+        with pq.ParquetFile(pa.BufferReader(content)) as parquet:
+            return _span(parquet, rows)
+    with opened(root / rows.table) as parquet:
+        return _span(parquet, rows)
+
+
+def _span(parquet: Any, rows: Span) -> pa.Table:
+    """Of the row groups only those in which they lie: a file has many episodes."""
+    begin = at = 0
+    wanted: list[int] = []
+    for number in range(parquet.num_row_groups):
+        count = parquet.metadata.row_group(number).num_rows
+        if at + count > rows.first_row and at < rows.first_row + rows.length:
+            begin = begin if wanted else at
+            wanted.append(number)
+        at += count
+    return parquet.read_row_groups(wanted, use_threads=False).slice(rows.first_row - begin, rows.length)
 
 
 def _rescued(name: PurePosixPath, content: bytes, features: Mapping[str, Any]) -> RowsFile:

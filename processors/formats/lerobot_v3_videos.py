@@ -7,28 +7,32 @@ is only one way in which they can lie. When they do not, nothing is guessed.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Final
 
 from ..errors import InputError
+from ..lerobot.v30_layout import FileIndex
 from .lerobot_frames import folder_names, frame_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import PurePosixPath
-
     from .lerobot_v3_recording import Entry, Recording
+
+_NUMBERED: Final = re.compile(r"chunk-(\d+)/file-(\d+)\.\w+$")
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """The video file with the frames of one camera of one episode, and the frame of it with which they begin.
 
-    `start` is None for a file of the episode's own. `counted`: it was found by counting, not by what is written.
+    `at` is the number of the file. `start` is None for a file of the episode's own. `counted`: it was found by
+    counting, not by what is written.
     """
 
     file: PurePosixPath
+    at: FileIndex
     start: int | None = None
     counted: bool = False
 
@@ -39,13 +43,22 @@ def place_of(recording: Recording, key: str, index: int) -> Place:
     Raises InputError: `video_place_taken`, `videos_ambiguous`, `frames_ambiguous`, and what `media.video.probe` raises.
     """
     entry, own = recording.entries[index], recording.own_video(key, index)
+    size = recording.head.chunks_size
+    at = FileIndex(index // size, index % size)
     if span := entry.videos.get(key):
         start = round(Fraction(span.start_s) * recording.fps)
-        return Place(span.file, None if (span.file, start) == (own, 0) and _is_alone(recording, key, entry) else start)
+        alone = (span.file, start) == (own, 0) and _is_alone(recording, key, entry)
+        return Place(span.file, at if alone else number_of(span.file), None if alone else start)
     if not _has_frames(recording, key, index) and (place := _counted(recording, key).get(index)):
         return place
     _check_free(recording, key, index, own)
-    return Place(own)
+    return Place(own, at)
+
+
+def number_of(file: PurePosixPath) -> FileIndex:
+    """The number in a file's name, `chunk-000/file-000.mp4`; (-1, -1) for another name."""
+    match = _NUMBERED.search(str(file))
+    return FileIndex(int(match[1]), int(match[2])) if match else FileIndex(-1, -1)
 
 
 def _is_alone(recording: Recording, key: str, entry: Entry) -> bool:
@@ -68,51 +81,41 @@ def _check_free(recording: Recording, key: str, index: int, own: PurePosixPath) 
 
 
 def _counted(recording: Recording, key: str) -> dict[int, Place]:
-    """The places of those episodes that have neither frames nor a place, by the number of frames of the videos."""
+    """The places of those episodes that have neither frames nor a place, by the number of frames of the videos.
+
+    Episodes lie in files in the order of both. Those whose place is written are met on the way, so that it makes no
+    difference how many of a session are finished already.
+    """
     from ..media.video import probe
 
     places: dict[int, Place] = {}
-    waiting = _homeless(recording, key)
-    following = next(waiting, None)
+    entries = [entry for entry in recording.entries.values() if not _has_frames(recording, key, entry.index)]
     for file in _video_files(recording, key):
-        if following is None:
-            break
-        at, frames = _claimed(recording, key, file), probe(recording.root / file).frames
-        begun = at
-        while following is not None and at + following.length <= frames:
-            places[following.index] = Place(file, at, counted=True)
-            at += following.length
-            following = next(waiting, None)
-        if at != frames and at != begun:
+        at, frames, found = 0, probe(recording.root / file).frames, len(places)
+        while entries and at < frames:
+            span = entries[0].videos.get(key)
+            if span and span.file != file:
+                break
+            if span is None:
+                places[entries[0].index] = Place(file, number_of(file), at, counted=True)
+            at = round(Fraction(span.end_s) * recording.fps) if span else at + entries[0].length
+            entries.pop(0)
+        if at != frames and len(places) > found:
             raise InputError(
                 "videos_ambiguous",
-                f"{file} has {frames} frames; with the episodes before, {at} of them have rows: nobody can say which",
-                "record these episodes again, or restore meta/episodes from where it was recorded, then retry",
+                f"{file} has {frames} frames, the episodes that must lie in it {at}: nobody can say which are whose",
+                "restore meta/episodes from where it was recorded, or record these episodes again; then retry",
             )
     return places
 
 
-def _homeless(recording: Recording, key: str) -> Iterator[Entry]:
-    for entry in recording.entries.values():
-        if key not in entry.videos and not _has_frames(recording, key, entry.index):
-            yield entry
-
-
-def _claimed(recording: Recording, key: str, file: PurePosixPath) -> int:
-    """The frames at the start of a video that belong to episodes whose place is written."""
-    spans = (entry.videos.get(key) for entry in recording.entries.values())
-    ends = [round(Fraction(span.end_s) * recording.fps) for span in spans if span and span.file == file]
-    return max(ends, default=0)
-
-
 def _video_files(recording: Recording, key: str) -> list[PurePosixPath]:
     """The videos of a camera in order, without those that are being made from the frames of an episode here."""
-    own = {
-        recording.own_video(key, index) for index in recording.entries if _has_frames(recording, key, index)
-    }
+    own = {recording.own_video(key, index) for index in recording.entries if _has_frames(recording, key, index)}
     template = recording.head.video_path(key, 0, 0)
     found = (path.relative_to(recording.root) for path in (recording.root / template.parent.parent).glob("*/*.mp4"))
-    return sorted(file for file in map(type(template), found) if file not in own)
+    numbered = (file for file in map(PurePosixPath, found) if number_of(file).chunk >= 0)
+    return sorted(file for file in numbered if file not in own)
 
 
 def _has_frames(recording: Recording, key: str, index: int) -> bool:

@@ -95,6 +95,18 @@ def rescue(content: bytes, schema: pa.Schema, widths: Mapping[str, int]) -> Resc
     return _with_footer(content, blank, leaves, groups) if groups else None
 
 
+def empty_file(schema: pa.Schema) -> bytes:
+    """A parquet file of this schema without rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, schema, compression="snappy"):
+        pass
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
 def _pages(content: bytes) -> Iterator[_Page]:
     """The pages from the start on, until something is no page."""
     view, at = memoryview(content), len(MAGIC)
@@ -147,7 +159,8 @@ def _row_group(pages: Sequence[_Page], at: int, leaves: Sequence[_Leaf]) -> tupl
 
 def _chunk(pages: Sequence[_Page], at: int, leaf: _Leaf, rows: int) -> _Chunk | None:
     """The pages of a column that hold `rows` rows, from page `at`; None when it does not come out even."""
-    chunk, values = [], 0
+    chunk: list[_Page] = []
+    values = 0
     while at < len(pages) and values < rows * leaf.width:
         page = pages[at]
         if page.kind == _DICTIONARY and chunk:
@@ -159,7 +172,7 @@ def _chunk(pages: Sequence[_Page], at: int, leaf: _Leaf, rows: int) -> _Chunk | 
 
 
 def _begins_well(chunk: Sequence[_Page], leaf: _Leaf) -> bool:
-    """pyarrow writes a dictionary first for everything but booleans, even where it gives it up later."""
+    """Pyarrow writes a dictionary first for everything but booleans, even where it gives it up later."""
     return bool(chunk) and (chunk[0].kind == _DICTIONARY) == (leaf.physical != "BOOLEAN")
 
 
@@ -168,10 +181,7 @@ def _blank(schema: pa.Schema, widths: Mapping[str, int]) -> tuple[list[Written],
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, schema, compression="snappy"):
-        pass
-    empty = sink.getvalue().to_pybytes()
+    empty = empty_file(schema)
     size = int.from_bytes(empty[-8:-4], "little")
     fields, _ = read_struct(empty, len(empty) - 8 - size)
     columns = pq.read_metadata(pa.BufferReader(empty)).schema

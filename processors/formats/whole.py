@@ -19,6 +19,7 @@ _PARQUET: Final = b"PAR1"
 _HDF5: Final = b"\x89HDF\r\n\x1a\n"
 #: Version of the superblock -> where it says how long the file is.
 _END_OF_HDF5: Final = {0: 40, 2: 28, 3: 28}
+_SMALLEST_PARQUET: Final = 12  # both marks and the length of a footer: a file that was only begun has one mark
 _BOX_HEADER: Final = 8
 _LARGEST_POINTER: Final = 1024
 
@@ -30,7 +31,12 @@ def png_ends(path: Path) -> bool:
 
 def parquet_ends(path: Path) -> bool:
     """Whether the file ends as a parquet file does: its footer is written last."""
-    return _tail(path, len(_PARQUET)) == _PARQUET
+    return path.stat().st_size > _SMALLEST_PARQUET and _tail(path, len(_PARQUET)) == _PARQUET
+
+
+def is_closed(parquet: bytes) -> bool:
+    """The same of the content of a file."""
+    return len(parquet) > _SMALLEST_PARQUET and parquet.endswith(_PARQUET)
 
 
 def mp4_ends(path: Path) -> bool:

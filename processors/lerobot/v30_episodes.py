@@ -7,7 +7,7 @@ word. Columns, their order and types are those of lerobot 0.4.4.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from .v30_layout import FIRST_FILE, FileIndex
 
@@ -48,8 +48,8 @@ class EpisodeRow:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-def write_episodes(path: Path, rows: Iterable[EpisodeRow], at: FileIndex = FIRST_FILE) -> None:
-    """Write the rows to `path`, which is the file numbered `at`; a hundred of them are in memory at a time.
+def write_episodes(path: Path | IO[bytes], rows: Iterable[EpisodeRow], at: FileIndex = FIRST_FILE) -> None:
+    """Write the rows to `path`, or a file that is open: the file numbered `at`. A hundred are in memory at a time.
 
     `rows` is gone through twice, because every row must have every column: it must not be an iterator.
     Raises ValueError for rows that are not in order, and where a column holds values of different types.

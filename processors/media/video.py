@@ -19,11 +19,13 @@ from ..errors import EpisodedError, InputError, from_os_error
 from .lfs import refuse_pointer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from pathlib import Path
 
     from av.video.frame import VideoFrame
 
+_START = Fraction(0)
+_EARLY_S = Fraction(1, 2000)
 _RECODE = "restore this video from where it was recorded, or its PNG frames so that it is encoded again; then retry"
 
 
@@ -72,32 +74,22 @@ def probe(path: Path) -> VideoInfo:
         )
 
 
-<<<<<<< HEAD
-def frames(path: Path, threads: int = 1, *, slices: bool = False) -> Iterator[VideoFrame]:
-    """Decode a video from first to last frame, holding one frame at a time.
-
-    `threads` above 1 decodes frames in parallel, or with `slices` the slices of a frame (FFV1). The file is closed
-    when the iterator is exhausted or closed. Raises as `probe` does, and `video_unreadable` with the number of frames
-    that were good when decoding fails on the way.
-=======
-def frames(path: Path, threads: int = 1, start_s: Fraction = Fraction(0)) -> Iterator[VideoFrame]:
+def frames(
+    path: Path, threads: int = 1, *, slices: bool = False, start_s: Fraction = _START
+) -> Generator[VideoFrame, None, None]:
     """Decode a video to its last frame, holding one frame at a time: from the first, or from `start_s` seconds on.
 
-    A frame up to half a millisecond early counts as one at `start_s`. `threads` above 1 decodes frames in parallel. The file is closed when the iterator is exhausted or closed. Raises
-    as `probe` does, and `video_unreadable` with the number of frames that were good when decoding fails on the way.
->>>>>>> e925e2d (Read LeRobot v3.0 recordings: rows without footers, episodes without lists, videos of several episodes)
+    A frame up to half a millisecond early counts as one at `start_s`. `threads` above 1 decodes frames in parallel, or
+    with `slices` the slices of a frame (FFV1). The file is closed when the iterator is exhausted or closed. Raises as
+    `probe` does, and `video_unreadable` with the number of frames that were good when decoding fails on the way.
     """
     with _opened(path) as container:
         stream = _video_stream(container, path)
         stream.codec_context.thread_count = threads
-<<<<<<< HEAD
         stream.codec_context.thread_type = "FRAME" if threads > 1 and not slices else "SLICE"
-=======
-        stream.codec_context.thread_type = "FRAME" if threads > 1 else "SLICE"
         if start_s:
-            with _reading(path, f"{float(start_s):g} s cannot be found in it"):
+            with reading(path, f"{float(start_s):g} s cannot be found in it"):
                 container.seek(int(start_s / stream.time_base), stream=stream)  # to the keyframe before
->>>>>>> e925e2d (Read LeRobot v3.0 recordings: rows without footers, episodes without lists, videos of several episodes)
         decoded, good = container.decode(stream), 0
         while True:
             with reading(path, f"decoding fails after {good} good frames"):
@@ -166,5 +158,4 @@ def reading(path: Path, what: str) -> Iterator[None]:
         raise from_av_error(error, path, unreadable) from error
 
 
-_EARLY_S = Fraction(1, 2000)
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG

@@ -42,7 +42,7 @@ def _edits(root: Path, output: Path, finished: Callable[[], Mapping[int, Stats]]
     info = read_info(root / INFO)
     cameras = frozenset(camera.key for camera in info.cameras)
     statistics = _statistics(root, output, info, cameras, finished)
-    edits = [] if output == root else list(_companions(root, (INFO, statistics.target)))
+    edits = [] if output == root else list(companions(root, (INFO, statistics.target)))
     edits.append(statistics)
     # Last, like LeRobot's own loader expects: it says that there are videos.
     edits.append(Edit(INFO, lambda current: _info(root, output, current)))
@@ -97,7 +97,7 @@ def _published(output: Path) -> Iterator[tuple[int, Stats]]:
         yield value["episode_index"], value["stats"]
 
 
-def _companions(root: Path, derived: Collection[PurePosixPath]) -> Iterator[Edit]:
+def companions(root: Path, derived: Collection[PurePosixPath]) -> Iterator[Edit]:
     """The files of `meta/` but those `derived`, and the dataset card, as received, for an output of its own."""
     found = [path for path in sorted((root / "meta").rglob("*")) if path.is_file() and not path.is_symlink()]
     for path in (*found, root / "README.md"):

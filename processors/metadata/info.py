@@ -29,7 +29,7 @@ def finished_info(content: bytes, path: Path, output: Path, indices: Iterable[in
     info, new, ordered = parse_info(raw, path), copy.deepcopy(raw), sorted(indices)
     for camera in info.cameras:
         if found := _first_video(info, camera.key, output, ordered):
-            _describe(new["features"][camera.key], found)
+            describe(new["features"][camera.key], found)
             new["video_path"] = new.get("video_path") or DEFAULT_TEMPLATES["video_path"]
     for key in ("data_path", "video_path"):
         if isinstance(new.get(key), str):
@@ -74,7 +74,8 @@ def _first_video(info: DatasetInfo, key: str, output: Path, indices: list[int]) 
     return None
 
 
-def _describe(feature: dict[str, Any], found: dict[str, Any]) -> None:
+def describe(feature: dict[str, Any], found: dict[str, Any]) -> None:
+    """Put the description of a video into a camera's feature; what it does not say stays."""
     feature["dtype"] = "video"
     known = feature.get("info")
     # A value that is right stays as it was written (30.0 for 30), and so do keys that LeRobot does not know.

@@ -47,9 +47,12 @@ class MetadataProcessor:
         return episode.table is not None
 
     def units(self, episode: Episode, params: BaseModel) -> Sequence[Unit]:  # noqa: ARG002 - part of the contract
-        """One, which depends on the table; the videos are the encode stage's, before this one."""
+        """One, which depends on the table; the videos are the encode stage's, before this one.
+
+        In v3.0 the table is shared: it changes when other episodes are recorded, this one's rows do not.
+        """
         assert episode.table is not None
-        return [Unit("episode", (episode.table,))]
+        return [Unit("episode", (episode.table,) if episode.first_row is None else ())]
 
     def run(self, unit: Unit, ctx: StageContext) -> Sequence[Artifact | Edit]:  # noqa: ARG002 - there is only one
         """Finish the metadata of one episode.
@@ -59,9 +62,20 @@ class MetadataProcessor:
         """
         ctx.check_cancelled()
         try:
+            if ctx.episode.first_row is not None:
+                from .stage_v3 import finish_recorded
+
+                files, edits = finish_recorded(ctx, encoded(ctx))
+                return [*files, *edits]
             return _Finishing(ctx).results()
         except OSError as error:
             raise from_os_error(error) from error
+
+
+def encoded(ctx: StageContext) -> dict[str, Mapping[str, Any]]:
+    """The facts of the encode stage by camera key."""
+    made = {artifact.target: artifact.facts for artifact in ctx.earlier.get("encode", ())}
+    return {camera.key: made[camera.video] for camera in ctx.episode.cameras if camera.video in made}
 
 
 class _Finishing:
@@ -74,8 +88,7 @@ class _Finishing:
         path = self.episode.root / INFO
         self.raw = read_object(path)
         self.info = parse_info(self.raw, path)
-        made = {artifact.target: artifact.facts for artifact in ctx.earlier.get("encode", ())}
-        self.facts = {camera.key: made[camera.video] for camera in self.episode.cameras if camera.video in made}
+        self.facts = encoded(ctx)
 
     def results(self) -> list[Artifact | Edit]:
         from .episode_stats import in_order, line, of_columns

@@ -1,0 +1,134 @@
+"""The files that the episodes of a LeRobot v3.0 recording share, each as a function of what lies there now.
+
+Everything is derived from what is published: the rows in `data/`, and of each finished episode `stats.json` in its
+control directory. Applying an edit twice gives the same, and so does applying it after a recorder has written the file
+again. In this order, because each relies on the one before: the rows, the list of episodes, the statistics of all,
+and last info.json, which says how many there are.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, Final
+
+from ..base import Edit
+from ..formats.lerobot_info import INFO, STATS, parse_object
+from ..formats.lerobot_v3_load import refuse_while_written
+from ..formats.lerobot_v3_recording import read_recording
+from ..formats.lerobot_v3_tables import closed_table, table_files
+from ..formats.whole import is_closed, parquet_ends
+from .edits import EPISODE_STATS_NAME, companions
+from .quality import control_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from .episodes_v3 import Finished
+
+#: Where the files are kept that their recorder never closed, as it left them.
+AS_RECORDED: Final = PurePosixPath(".episoded/as_recorded")
+
+
+def recording_edits(root: Path, output: Path) -> list[Edit]:
+    """What the episodes that are finished below `output` by then change in the files that all share."""
+    from .episodes_v3 import episode_files_to_write
+
+    listed = episode_files_to_write(root)
+    shared = [
+        Edit(name, partial(_episodes, root, output, name), kept(name) if _is_unclosed(output / name) else None)
+        for name in listed
+    ]
+    received: list[Edit] = []
+    if output != root:  # info.json first as well: what follows reads the output as a dataset
+        received = [
+            *companions(root, (INFO, STATS, *listed)),
+            Edit(INFO, lambda now: now or (root / INFO).read_bytes()),
+        ]
+    return [
+        *_tables(root, output),
+        *received,
+        *shared,
+        Edit(STATS, partial(_totals, root, output)),
+        Edit(INFO, partial(_info, root, output)),
+    ]
+
+
+def any_finished(output: Path) -> bool:
+    """Whether an episode is finished below `output`."""
+    return next(_published(output), None) is not None
+
+
+def kept(name: PurePosixPath) -> PurePosixPath:
+    """Where a shared file is kept as it was recorded. Not `.parquet`: LeRobot's recorder counts those."""
+    return AS_RECORDED / f"{str(name).replace('/', '__')}.kept"
+
+
+def _tables(root: Path, output: Path) -> Iterator[Edit]:
+    """The files of `data/`: with the footer that their recorder never wrote, and where the output needs them."""
+    for name in table_files(root):
+        unclosed = _is_unclosed(root / name)
+        if unclosed or (root / kept(name)).is_file() or not _same_size(root / name, output / name):
+            yield Edit(name, partial(_table, root, output, name), kept(name) if unclosed and output == root else None)
+
+
+def _table(root: Path, output: Path, name: PurePosixPath, current: bytes | None) -> bytes | None:
+    """A recorder that was only slow goes on writing into what was kept: then that has more rows than ours."""
+    recorded = root / kept(name)
+    if output == root and recorded.is_file() and current is not None and parquet_ends(output / name):
+        refuse_while_written(recorded)
+        content = recorded.read_bytes()
+    else:
+        refuse_while_written(root / name)
+        content = (root / name).read_bytes()
+    new = content if is_closed(content) else closed_table(content, _features(root))
+    return None if new == current else new
+
+
+def _episodes(root: Path, output: Path, name: PurePosixPath, current: bytes | None) -> bytes | None:
+    from .episodes_v3 import listed_episodes
+
+    return listed_episodes(read_recording(root), name, current, dict(_published(output)))
+
+
+def _totals(root: Path, output: Path, current: bytes | None) -> bytes | None:
+    """`meta/stats.json`: what the recorder wrote where it is valid and of all the rows, else ours."""
+    from .episodes_v3 import total_stats
+
+    found = parse_object(current or _read(root / STATS) or b"{}", output / STATS)
+    stats = total_stats(output, found)
+    return None if current and stats == found else json.dumps(stats, indent=4, ensure_ascii=False).encode()
+
+
+def _info(root: Path, output: Path, current: bytes | None) -> bytes | None:
+    from .info_v3 import finished_info
+
+    content = current if output == root and current is not None else (root / INFO).read_bytes()
+    new = finished_info(content, root, output)
+    return new or (None if output == root else content)
+
+
+def _published(output: Path) -> Iterator[tuple[int, Finished]]:
+    """(index, what is known of it) of every finished episode, in order."""
+    for path in sorted(output.glob(str(control_path("episode_*", EPISODE_STATS_NAME)))):
+        value: Finished = json.loads(path.read_bytes())
+        yield value["episode_index"], value
+
+
+def _features(root: Path) -> Mapping[str, Any]:
+    features: dict[str, Any] = parse_object((root / INFO).read_bytes(), root / INFO)["features"]
+    return features
+
+
+def _is_unclosed(path: Path) -> bool:
+    return path.is_file() and not parquet_ends(path)
+
+
+def _same_size(one: Path, other: Path) -> bool:
+    return other.is_file() and one.stat().st_size == other.stat().st_size
+
+
+def _read(path: Path) -> bytes:
+    return path.read_bytes() if path.is_file() else b""
