@@ -8,7 +8,7 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import av
 import numpy as np
@@ -18,7 +18,8 @@ from episoded.daemon import checkpoint, config
 from episoded.daemon.chain import Work
 from episoded.daemon.claim import take
 from episoded.daemon.control import CONTROL, ControlDir
-from episoded.processors import formats, simulation
+from episoded.processors import formats, simulation, simulation_v3
+from episoded.processors.formats.lerobot_v3_recording import read_recording
 from episoded.processors.lerobot.dataset import read_dataset
 from episoded.processors.media.video import probe
 
@@ -28,15 +29,23 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from episoded.daemon.config import Pipeline
+    from episoded.processors.formats.base import Format
 
 EPISODE = "episode_000000"
 STAGES = ("encode", "metadata")
 VIDEO = re.compile(r"videos/chunk-\d{3}/([^/]+)/(episode_\d{6})\.mp4")
 
 
-def tiny(root: Path, episodes: int = 1, frames: int = 6, version: simulation.Version = "v2.1", seed: int = 0) -> Path:
+#: A version that the simulation can record, or how a session of v3.0 ended.
+Version = simulation.Version | simulation_v3.End
+
+
+def tiny(root: Path, episodes: int = 1, frames: int = 6, version: Version = "v2.1", seed: int = 0) -> Path:
     """A dataset of two cameras, 64 x 48, as its recorder left it: processed in 50 ms."""
-    simulation.record(root, episodes, frames, size=(48, 64), version=version, seed=seed)
+    if version in get_args(simulation_v3.End):
+        simulation_v3.record(root, episodes, frames, size=(48, 64), end=version, seed=seed)
+    else:
+        simulation.record(root, episodes, frames, size=(48, 64), version=version, seed=seed)
     return root
 
 
@@ -47,7 +56,14 @@ def pipeline(**settings: Any) -> Pipeline:
 
 def work(root: Path, episode: str = EPISODE, output: Path | None = None, **settings: Any) -> Work:
     """The work on one episode, in place unless there is an `output`."""
-    return Work(root, output or root, episode, "lerobot", pipeline(**settings))
+    return Work(root, output or root, episode, format_of(root).name, pipeline(**settings))
+
+
+def format_of(root: Path) -> Format:
+    """The layout of a recording."""
+    found = formats.detect(root)
+    assert found is not None
+    return found
 
 
 def claim_dead(root: Path, episode: str = EPISODE) -> ControlDir:
@@ -65,8 +81,8 @@ class Originals:
 
     @classmethod
     def of(cls, root: Path) -> Originals:
-        folders = sorted({path.parent for path in root.glob("images/*/episode_*/*.png")})
-        return cls({(folder.name, folder.parent.name): _read_frames(folder) for folder in folders})
+        folders = sorted({path.parent for path in root.glob("images/*/episode[_-]*/*.png")})
+        return cls({(folder.name.replace("-", "_"), folder.parent.name): _read_frames(folder) for folder in folders})
 
     def missing_from(self, root: Path) -> list[str]:
         """Frames that are in no video below `root`, in words; empty = every frame is accounted for.
@@ -75,7 +91,7 @@ class Originals:
         """
         found = []
         for (episode, camera), originals in self.frames.items():
-            video = next(root.glob(f"videos/*/{camera}/{episode}.mp4"), None)
+            video = video_of(root, camera, episode)
             if video is None:
                 found.append(f"{episode} {camera}: no video")
                 continue
@@ -85,6 +101,14 @@ class Originals:
                 continue
             found += [f"{episode} {camera}: frame {k}: {why}" for k, why in _wrong_frames(decoded, originals)]
         return found
+
+
+def video_of(root: Path, camera: str, episode: str) -> Path | None:
+    """The video of one camera of one episode; of a v3.0 dataset by its own list of episodes."""
+    if not (root / "meta/episodes").is_dir():
+        return next(root.glob(f"videos/*/{camera}/{episode}.mp4"), None)
+    span = read_recording(root).entries[_index(episode)].videos.get(camera)
+    return root / span.file if span and span.start_s == 0 and (root / span.file).is_file() else None
 
 
 def decode(video: Path) -> NDArray[np.uint8]:
@@ -143,17 +167,18 @@ def _broken_laws_of(control: ControlDir, root: Path, output: Path) -> Iterator[s
     if claims != list(range(1, markers.generation + 1)):
         yield f"{name}: generations {claims}"
     if not markers.ready:
-        rows = next(
-            json.loads(line)["length"] for line in _lines(root) if json.loads(line)["episode_index"] == _index(name)
-        )
-        frames = [folder for folder in root.glob(f"images/*/{name}") if len(list(folder.glob("*.png"))) < rows]
+        folders = [*root.glob(f"images/*/{name}"), *root.glob(f"images/*/{name.replace('_', '-')}")]
+        frames = [folder for folder in folders if len(list(folder.glob("*.png"))) < _rows(root, name)]
         yield from (f"{name}: a frame went before ready: {folder}" for folder in frames)
     elif not set(STAGES) <= markers.stages_done:
         yield f"{name}: ready after {sorted(markers.stages_done)} only"
 
 
-def _lines(root: Path) -> list[str]:
-    return (root / "meta" / "episodes.jsonl").read_text().splitlines()
+def _rows(root: Path, name: str) -> int:
+    if format_of(root).name == "lerobot-v3":
+        return read_recording(root).entries[_index(name)].length
+    lines = map(json.loads, (root / "meta" / "episodes.jsonl").read_text().splitlines())
+    return next(int(line["length"]) for line in lines if line["episode_index"] == _index(name))
 
 
 def _index(episode: str) -> int:
@@ -162,7 +187,7 @@ def _index(episode: str) -> int:
 
 def leftovers(root: Path) -> list[str]:
     """What a dataset whose episodes are all finished has no reason to hold, or to lack."""
-    controls = [ControlDir.of(root, name) for name in formats.by_name("lerobot").listing(root).episodes]
+    controls = [ControlDir.of(root, name) for name in format_of(root).listing(root).episodes]
     found = [f"not ready: {control.path.name}" for control in controls if not control.markers().ready]
     found += [f"not tidy: {control.path.name}" for control in controls if not control.markers().cleaned]
     for folder, folders, files in os.walk(root):  # unlike rglob it bears folders that go away meanwhile
@@ -177,7 +202,7 @@ def leftovers(root: Path) -> list[str]:
 
 def unsettled(root: Path) -> list[str]:
     """Shared files that are not what probing the published files gives."""
-    edits = [edit for edit in formats.by_name("lerobot").mend(root, root) if edit.target.parts[0] == "meta"]
+    edits = [edit for edit in format_of(root).mend(root, root) if edit.target.parts[0] == "meta"]
     assert edits, "there is always info.json"
     changed = []
     for edit in edits:

@@ -135,13 +135,13 @@ class TestFailures:
         assert episoded("process", root, config=plain_config).code == 0
 
     def test_a_dataset_that_is_refused_is_named_with_its_reason(self, tmp_path: Path, plain_config: Path) -> None:
-        root = tiny(tmp_path / "v3")
-        (root / "meta" / "info.json").write_text('{"codebase_version": "v3.0", "features": {}}')
+        root = tiny(tmp_path / "old")
+        (root / "meta" / "info.json").write_text('{"codebase_version": "v1.6", "features": {}}')
         before = snapshot(root)
         done = episoded("process", root, config=plain_config)
         assert done.code == 1
-        assert "v3: " in done.out
-        assert "v3.0" in done.out
+        assert "old: " in done.out
+        assert "v1.6" in done.out
         assert snapshot(root) == before
 
     def test_orphans_are_named_and_nothing_else(self, tmp_path: Path, plain_config: Path) -> None:

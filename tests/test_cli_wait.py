@@ -93,7 +93,7 @@ class TestFailure:
 
     def test_a_refused_dataset_ends_it_when_that_lasts(self, place: Place) -> None:
         root = tiny(place.folder / "ds")
-        (root / "meta" / "info.json").write_text('{"codebase_version": "v3.0", "features": {}}')
+        (root / "meta" / "info.json").write_text('{"codebase_version": "v1.6", "features": {}}')
         assert place.after(0) is None
         assert place.after(REFUSED_S - 1) is None
         assert place.after(1) is ExitCode.FAILED
@@ -101,7 +101,7 @@ class TestFailure:
     def test_not_while_its_uploader_has_not_said_that_it_is_whole(self, tmp_path: Path) -> None:
         place = Place(tmp_path / "drop", complete="marker")
         root = tiny(place.folder / "ds")
-        (root / "meta" / "info.json").write_text('{"codebase_version": "v3.0", "features": {}}')
+        (root / "meta" / "info.json").write_text('{"codebase_version": "v1.6", "features": {}}')
         assert [place.after(0), place.after(3600)] == [None, None]
         submit_dataset(root)
         assert place.after(0) is ExitCode.FAILED

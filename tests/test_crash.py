@@ -18,16 +18,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import Actor
-    from episoded.processors.simulation import Version
+    from recordings import Version
 
     Start = Callable[..., Actor]
 
 DRIVERS = 2
 
 
-@pytest.mark.parametrize(("version", "least"), [("v2.1", 70), ("dorobot-images", 75)])
+@pytest.mark.parametrize(
+    ("version", "least"), [("v2.1", 70), ("dorobot-images", 75), ("finalized", 70), ("killed", 80)]
+)
 def test_a_kill_at_any_point_loses_nothing(tmp_path: Path, actor: Start, version: Version, least: int) -> None:
-    """`dorobot-images` also has its table edited in place."""
+    """`dorobot-images` also has its table edited in place; of v3.0, `killed` its table rescued, its list written."""
     source = tiny(tmp_path / "source", version=version)
     drivers = [actor("crash", source, tmp_path, first, DRIVERS) for first in range(1, DRIVERS + 1)]
     said = [line.partition(" ") for driver in drivers for line in driver.rest()]

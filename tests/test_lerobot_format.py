@@ -173,7 +173,6 @@ class TestInfo:
     @pytest.mark.parametrize(
         ("change", "code", "told"),
         [
-            (lambda info: info.update(codebase_version="v3.0"), "v3_not_yet", "v3.0"),
             (lambda info: info.update(codebase_version="v1.6"), "version_unsupported", "v1.6"),
             (lambda info: info.pop("codebase_version"), "meta_invalid", "`codebase_version`"),
             (lambda info: info.update(fps="fast"), "meta_invalid", "`fps`"),

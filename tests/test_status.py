@@ -298,7 +298,7 @@ class TestJson:
         Draft202012Validator.check_schema(SCHEMA)
 
     def test_what_is_printed_is_as_the_schema_says(self, tmp_path: Path, drop: Path, every_state: Path) -> None:
-        (tiny(drop / "v3") / "meta" / "info.json").write_text('{"codebase_version": "v3.0", "features": {}}')
+        (tiny(drop / "old") / "meta" / "info.json").write_text('{"codebase_version": "v1.6", "features": {}}')
         (drop / "notes").mkdir()
         control = ControlDir.of(every_state, "episode_000002")
         control.scratch(1).mkdir()
@@ -310,7 +310,7 @@ class TestJson:
         Draft202012Validator(SCHEMA).validate(done.json)
         datasets = {dataset["name"]: dataset for dataset in done.json["drops"][0]["datasets"]}
         assert datasets["all states"]["running"][0]["eta_s"] == 1.0
-        assert datasets["v3"]["refusal"]["code"] == "v3_not_yet"
+        assert datasets["old"]["refusal"]["code"] == "version_unsupported"
 
     @pytest.mark.usefixtures("every_state")
     def test_nothing_is_in_the_schema_that_is_never_printed(self, tmp_path: Path, drop: Path) -> None:

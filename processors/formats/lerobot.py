@@ -49,7 +49,7 @@ class _Listed:
 
 
 class LeRobot:
-    """The `Format` of LeRobot v2.0 and v2.1; v3.0 is recognised and refused with its reason."""
+    """The `Format` of LeRobot v2.0 and v2.1."""
 
     name = "lerobot"
     in_place = True
@@ -101,7 +101,7 @@ class LeRobot:
     def load(self, root: Path, episode_id: str, output: Path) -> Episode:
         """One episode, checked by names and counts.
 
-        Raises InputError: `episode_unknown`, `meta_invalid`, `v3_not_yet`, `version_unsupported`, and the codes of
+        Raises InputError: `episode_unknown`, `meta_invalid`, `version_unsupported`, and the codes of
         `load_episode`.
         """
         try:

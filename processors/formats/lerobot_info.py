@@ -141,7 +141,7 @@ def parse_object(content: bytes, path: Path) -> dict[str, Any]:
 def read_info(path: Path) -> DatasetInfo:
     """Read and check `meta/info.json`.
 
-    Raises InputError: `lfs_pointer`, `meta_invalid` (naming the key), `v3_not_yet`, `version_unsupported`.
+    Raises InputError: `lfs_pointer`, `meta_invalid` (naming the key), `version_unsupported`.
     """
     return parse_info(read_object(path), path)
 
@@ -226,12 +226,6 @@ def _version(raw: Mapping[str, Any], path: Path) -> tuple[int, int]:
     if match is None:
         raise invalid(path, f"key `codebase_version` is {text!r}, expected like 'v2.1'")
     version = (int(match[1]), int(match[2]))
-    if version[0] == 3:
-        raise InputError(
-            "v3_not_yet",
-            f"{path.parent.parent} is a LeRobot {text} dataset: left alone",
-            "only LeRobot v2.0 and v2.1 recordings are finished by this version; nothing was changed",
-        )
     if version not in ((2, 0), (2, 1)):
         raise InputError(
             "version_unsupported",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import PurePath, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from ..errors import EpisodedError, InputError, from_os_error
@@ -18,7 +18,7 @@ from .lerobot_orphans import find_orphans
 from .signatures import Signature, signature_of, signatures_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from ..base import Edit
@@ -57,12 +57,13 @@ class LeRobotV3:
     def detect(self, root: Path) -> bool:
         """Whether there is a `meta/info.json` that says v3."""
         path = root / meta.INFO
-        signature = signature_of(path)
-        if signature is None:
-            return False
-        known = self._versions.get(root)
+        signature, known = signature_of(path), self._versions.get(root)
         if known is None or known[0] != signature:
-            known = self._versions[root] = (signature, _V3.search(path.read_bytes()) is not None)
+            try:
+                known = (signature, _V3.search(path.read_bytes()) is not None)
+            except OSError:  # there is none, or whoever takes it for v2.x will say what is wrong with it
+                known = (signature, False)
+            self._versions[root] = known
         return known[1]
 
     def listing(self, root: Path) -> Listing:
@@ -76,6 +77,15 @@ class LeRobotV3:
         except OSError as error:
             return Listing((), refusal=from_os_error(error))
         return listed.listing
+
+    def names_at(self, root: Path, place: PurePath) -> Iterator[str]:  # noqa: ARG002 - part of the contract
+        """A folder of frames, its hyphens as underscores."""
+        for part in place.parts:
+            yield from dict.fromkeys((part, part.replace("-", "_")))
+
+    def places(self, root: Path) -> Iterator[Path]:
+        """The metadata, which a recorder writes with every episode."""
+        yield root / "meta"
 
     def upload(self, root: Path, episode_id: str) -> Upload:
         """What has arrived of the episode's frames, of the file with its rows, and of `meta/episodes`."""
@@ -98,6 +108,22 @@ class LeRobotV3:
             return load_recorded(recording, output, index)
         except OSError as error:
             raise from_os_error(error) from error
+
+    def own_files(self, output: Path, episode_id: str) -> Sequence[PurePosixPath]:
+        """The videos that hold no other episode."""
+        from .lerobot_v3_videos import place_of
+
+        recording, index = self._find(output, episode_id)
+        keys = (camera.key for camera in recording.cameras if camera.dtype == "video")
+        places = (place_of(recording, key, index) for key in keys)
+        return [place.file for place in places if place.start is None and (output / place.file).is_file()]
+
+    def shared_files(self, output: Path) -> Sequence[PurePosixPath]:
+        """What lies in `meta/` and `data/`, and the videos of several episodes."""
+        from .lerobot_v3_tables import table_files
+        from .lerobot_v3_videos import shared_videos
+
+        return [*meta.shared_files(output), *table_files(output), *shared_videos(self._read(output).recording)]
 
     def mend(self, root: Path, output: Path) -> Sequence[Edit]:
         """What the finished episodes need again after a recorder or an upload wrote over it."""

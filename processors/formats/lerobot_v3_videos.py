@@ -8,6 +8,7 @@ is only one way in which they can lie. When they do not, nothing is guessed.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import PurePosixPath
@@ -53,6 +54,12 @@ def place_of(recording: Recording, key: str, index: int) -> Place:
         return place
     _check_free(recording, key, index, own)
     return Place(own, at)
+
+
+def shared_videos(recording: Recording) -> list[PurePosixPath]:
+    """The files with the frames of several episodes, by what is written of their places."""
+    uses = Counter(span.file for entry in recording.entries.values() for span in entry.videos.values())
+    return sorted(file for file, times in uses.items() if times > 1)
 
 
 def number_of(file: PurePosixPath) -> FileIndex:
