@@ -48,6 +48,7 @@ class LeRobotV3:
     """The `Format` of LeRobot v3.0."""
 
     name = "lerobot-v3"
+    in_place = True
 
     def __init__(self) -> None:
         self._versions: dict[Path, tuple[Signature, bool]] = {}
@@ -77,6 +78,10 @@ class LeRobotV3:
         except OSError as error:
             return Listing((), refusal=from_os_error(error))
         return listed.listing
+
+    def output(self, top: Path, name: PurePath) -> Path:
+        """The same path below `top`."""
+        return top / name
 
     def names_at(self, root: Path, place: PurePath) -> Iterator[str]:  # noqa: ARG002 - part of the contract
         """A folder of frames, its hyphens as underscores."""
