@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 from . import finish
 from .control import read_json
 from .errors import from_os_error
+from .gpus import Gpus, Room
 from .guard import Guard
 from .jobs import Job
 from .state import State
@@ -24,6 +25,7 @@ from .work import prepare_output, work_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from .config import Config
     from .scan import DatasetView, DropView, EpisodeView
@@ -146,12 +148,14 @@ class Batch:
     stops: int = 0
     objection: str = ""
     endings: list[Ending] = field(default_factory=list)
+    _on_gpu: dict[Path, bool] = field(default_factory=dict)
 
     def run(self, jobs: list[Job] | tuple[Job, ...]) -> None:
         """Do the jobs. What was not begun when it was stopped, or when the guard objected, is simply not done."""
         self._queue = deque(jobs)
         self._guard, self._objection, self._asked_at = Guard(self.config.guard), "", float("-inf")
-        supervisor = Supervisor(self.config)
+        used = {job.work.pipeline.name: job.work.pipeline for job in jobs}
+        supervisor = Supervisor(self.config, gpus=Gpus.of(self.config.workers, used.values()))
         heeded = 0
         try:
             while True:
@@ -171,19 +175,36 @@ class Batch:
 
     def _hear(self, supervisor: Supervisor) -> None:
         for ending in supervisor.poll():
+            if ending.ended == "handed_over" and supervisor.gpus.ids:
+                self._on_gpu[ending.job.work.control.path] = True  # it goes on as soon as one is free
+                self._queue.appendleft(ending.job)
+                continue
             self.endings.append(ending)
             self.listener.ended(ending)
 
     def _assign(self, supervisor: Supervisor) -> None:
-        free = len(supervisor.slots) - len(supervisor.busy)
-        chosen = list(itertools.islice(self._queue, free))
-        if not chosen or self.stops or self._guard_objects(chosen[0]):
+        gpus = supervisor.gpus
+        cpu_jobs = sum(not job.on_gpu for job in supervisor.jobs)
+        room = Room(supervisor.cpu_slots - cpu_jobs, gpus.free(supervisor.jobs))
+        chosen = [(job, gpu) for job in self._queue if room.takes(gpu=(gpu := self._wants_gpu(job, gpus)))]
+        if not chosen or self.stops or self._guard_objects(chosen[0][0]):
             return
         threads = max(1, len(os.sched_getaffinity(0)) // (len(supervisor.busy) + len(chosen)))
-        for job in chosen:
-            self._queue.popleft()
-            supervisor.assign(replace(job, work=replace(job.work, threads=threads)))
+        shares = iter(room.shares())
+        for job, gpu in chosen:
+            self._queue.remove(job)
+            devices = next(shares) if gpu else gpus.without(job.work.pipeline)
+            supervisor.assign(replace(job, work=replace(job.work, threads=threads, devices=devices)))
             self.listener.begun(job)
+
+    def _wants_gpu(self, job: Job, gpus: Gpus) -> bool:
+        """Whether the next stage of a job needs a GPU; asked once of the markers, which know what was done."""
+        if job.kind != "work" or not gpus.ids:
+            return False
+        control = job.work.control
+        if control.path not in self._on_gpu:
+            self._on_gpu[control.path] = gpus.wanted_by(job.work.pipeline, control.markers().stages_done)
+        return self._on_gpu[control.path]
 
     def _guard_objects(self, job: Job) -> bool:
         """Whether disk or memory forbid to begin more; asked every few seconds."""

@@ -21,7 +21,8 @@ from . import attempts, checkpoint, finish, stages
 from .checkpoint import Output, Record
 from .claim import Claim, Leases, take
 from .control import ControlDir
-from .errors import Cancelled, ClaimLostError, EpisodedError, RetryableError
+from .errors import Cancelled, ClaimLostError, EpisodedError, HandedOver, RetryableError
+from .parts import KeptParts
 from .publication import apply_edit, discard_unpublished, publish_artifact
 from .publisher import receipts
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-Ended = Literal["ready", "failed", "waiting", "released", "lost", "vanished"]
+Ended = Literal["ready", "failed", "waiting", "released", "handed_over", "lost", "vanished"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,8 @@ class Work:
     """One episode to process, and how.
 
     `threads`: CPU threads it may keep busy. `lapsed`: the generation whose owner, on another machine, the scan saw
-    silent for a whole lease.
+    silent for a whole lease. `devices`: what stages that need a GPU compute on ("cpu" where there is none); empty: they
+    are left to a worker that has some.
     """
 
     root: Path
@@ -55,6 +57,7 @@ class Work:
     policy: attempts.AttemptPolicy = field(default_factory=attempts.AttemptPolicy)
     threads: int = 1
     lapsed: int = 0
+    devices: tuple[str, ...] = ("cpu",)
 
     @property
     def control(self) -> ControlDir:
@@ -100,10 +103,11 @@ def _ended_early(chain: Chain, error: Exception, episode_log: structlog.stdlib.B
     claim.check()
     with suppress(OSError):  # what cannot be removed now goes with the next attempt
         discard_unpublished(claim.scratch)
-    if isinstance(error, Cancelled):
-        claim.end("released", {"at": time.time()})
-        episode_log.info("released")
-        return "released"
+    if isinstance(error, (Cancelled, HandedOver)):
+        ended: Ended = "handed_over" if isinstance(error, HandedOver) else "released"
+        claim.end("released", {"at": time.time(), "reason": ended})
+        episode_log.info(ended)
+        return ended
     if isinstance(error, ClaimLostError):
         raise error
     known = attempts.as_episoded_error(error)
@@ -162,6 +166,8 @@ class Chain:
         units = processor.units(episode, self.work.pipeline.params[stage])
         record = checkpoint.read(checkpoint.stage_path(self.control, stage))
         if record is None or not self._fresh(record, processor, stage, units):
+            if processor.needs.gpu and not self.work.devices:
+                raise HandedOver
             self._supersede_after(stage)
             record = self._run_units(stage, processor, episode, units)
         self._artifacts[stage] = [_as_artifact(output, self.work.output) for output in record.outputs]
@@ -187,7 +193,8 @@ class Chain:
         self._check_stop()
         digest = checkpoint.inputs_digest(unit.inputs)
         started = time.monotonic()
-        results = processor.run(unit, self._context(stage, unit, episode))
+        parts = self._parts(processor, stage, unit, digest)
+        results = processor.run(unit, self._context(stage, unit, episode, parts))
         if checkpoint.inputs_digest(unit.inputs) != digest:
             raise RetryableError(
                 "inputs_changed",
@@ -199,7 +206,14 @@ class Chain:
         if any(self.work.output / edit in unit.inputs for edit in edits):
             digest = checkpoint.inputs_digest(unit.inputs)  # our own edit must not make it look stale
         seconds = round(time.monotonic() - started, 3)
-        return self._write(path, processor, inputs=digest or "", outputs=outputs, edits=edits, seconds=seconds)
+        record = self._write(path, processor, inputs=digest or "", outputs=outputs, edits=edits, seconds=seconds)
+        parts.discard()
+        return record
+
+    def _parts(self, processor: Processor, stage: str, unit: Unit, inputs: str | None) -> KeptParts:
+        """What earlier generations have kept of this unit, made with the same version, settings and inputs."""
+        params = checkpoint.params_digest(self.work.pipeline.params[stage])
+        return KeptParts(self.claim, stage, unit.name, f"v{processor.version}-{params}-{inputs}")
 
     def _write(
         self,
@@ -227,7 +241,7 @@ class Chain:
         checkpoint.write(self.control, path, record)
         return record
 
-    def _context(self, stage: str, unit: Unit, episode: Episode) -> StageContext:
+    def _context(self, stage: str, unit: Unit, episode: Episode, parts: KeptParts) -> StageContext:
         scratch = self.claim.scratch / stage
         scratch.mkdir(exist_ok=True)
         return StageContext(
@@ -239,6 +253,8 @@ class Chain:
             cancelled=lambda: self.hooks.stop() > 1,
             earlier=self._artifacts,
             threads=self.work.threads,
+            devices=self.work.devices,
+            parts=parts,
         )
 
     def _publish(self, stage: str, artifact: Artifact) -> Output:

@@ -27,6 +27,8 @@ SYSTEM_CONFIG = Path("/etc/episoded/config.toml")
 BUILT_IN: Final[dict[str, dict[str, Any]]] = {
     "default": {},
     "metadata-only": {"stages": ["metadata", "tracks"]},
+    "depth": {"stages": ["depth"]},
+    "full": {"stages": ["encode", "metadata", "tracks", "depth"]},
 }
 
 
@@ -34,6 +36,14 @@ def _auto_or_count(value: object) -> object:
     if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
         return value
     raise ValueError('expected "auto" or a whole number from 1 on')
+
+
+def _gpus(value: object) -> object:
+    if value in ("auto", 0) and not isinstance(value, bool):
+        return value
+    if isinstance(value, (list, tuple)) and all(isinstance(one, (int, str)) for one in value):
+        return tuple(value)
+    raise ValueError('expected "auto", 0, or a list of GPUs such as [0, 1]')
 
 
 class _Model(BaseModel):
@@ -52,11 +62,15 @@ class ServiceConfig(_Model):
 class WorkersConfig(_Model):
     """[workers]: processes that work, and what becomes of one that fails.
 
-    `cpu`: number of processes, "auto" = one for each usable core. `stall_s`: a worker without progress for so long is
-    killed. `recycle_after`: episodes after which a worker is replaced by a fresh one.
+    `cpu`: number of processes, "auto" = one for each usable core. `gpus`: which GPUs have a worker of their own, by
+    number or UUID, "auto" = all that CUDA_VISIBLE_DEVICES shows, 0 = none. `without_gpu`: stages that need a GPU run on
+    the "cpu" where there is none, or "wait" for one. `stall_s`: a worker without progress for so long is killed.
+    `recycle_after`: episodes after which a worker is replaced by a fresh one.
     """
 
     cpu: Annotated[Literal["auto"] | int, BeforeValidator(_auto_or_count)] = "auto"
+    gpus: Annotated[Literal["auto"] | Literal[0] | tuple[int | str, ...], BeforeValidator(_gpus)] = "auto"
+    without_gpu: Literal["cpu", "wait"] = "cpu"
     stall_s: Seconds = 600.0
     recycle_after: Annotated[int, Field(ge=1)] = 200
     attempts: Annotated[int, Field(ge=1)] = 3

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import itertools
 import math
 import os
 import time
@@ -16,6 +15,7 @@ from . import finish
 from .attempts import as_episoded_error
 from .complete import UploadTracker
 from .errors import EpisodedError
+from .gpus import NO_GPU, NONE, Gpus, Room
 from .guard import Guard
 from .jobs import Job
 from .state import State
@@ -114,19 +114,30 @@ class Dispatcher:
         times = (*stumbles, *self._judged_again.values(), *self._grace.values())
         return min((at - now for at in times if at > now), default=math.inf)
 
-    def next_jobs(self, busy: list[Job], slots: int) -> list[Job]:
-        """Jobs for the free ones of `slots` workers, in turn from each dataset: a large one must not starve others."""
+    def next_jobs(self, busy: list[Job], slots: int, gpus: Gpus = NONE) -> list[Job]:
+        """Jobs for the free ones of `slots` workers, in turn from each dataset: a large one must not starve others.
+
+        Episodes whose next stage needs a GPU get free ones of `gpus`; those workers come on top of `slots`.
+        """
         resting = {path for path, stumble in self._stumbles.items() if self._clock() < stumble.until}
         skip = self._ended | resting | {job.work.control.path for job in busy}
-        chosen = list(itertools.islice(self._queue(skip), max(0, slots - len(busy))))
+        room = Room(slots - sum(not job.on_gpu for job in busy), gpus.free(busy))
+        chosen = [(choice, self._wants_gpu(choice, gpus)) for choice in self._queue(skip, room, gpus)]
         threads = max(1, len(os.sched_getaffinity(0)) // max(1, len(busy) + len(chosen)))
-        return [self._job(kind, dataset, episode, threads) for kind, dataset, episode in chosen]
+        shares = iter(room.shares())
+        return [self._job(choice, threads, next(shares) if gpu else None, gpus) for choice, gpu in chosen]
 
-    def _job(
-        self, kind: Literal["work", "tidy", "mend"], dataset: DatasetView, episode: EpisodeView, threads: int
-    ) -> Job:
+    def _wants_gpu(self, choice: Choice, gpus: Gpus) -> bool:
+        kind, dataset, episode = choice
         pipeline = self._config.pipelines[dataset.drop.pipeline]
-        return Job(kind, work_for(dataset, episode.id, pipeline, self._config.workers.policy, threads, episode.lapsed))
+        return kind == "work" and gpus.wanted_by(pipeline, episode.markers.stages_done)
+
+    def _job(self, choice: Choice, threads: int, devices: tuple[str, ...] | None, gpus: Gpus) -> Job:
+        kind, dataset, episode = choice
+        pipeline = self._config.pipelines[dataset.drop.pipeline]
+        devices = gpus.without(pipeline) if devices is None else devices
+        policy = self._config.workers.policy
+        return Job(kind, work_for(dataset, episode.id, pipeline, policy, threads, episode.lapsed, devices))
 
     def _submit_complete(self, dataset: DatasetView) -> bool:
         arriving = [episode for episode in dataset.episodes if episode.state is State.ARRIVING]
@@ -188,23 +199,26 @@ class Dispatcher:
                 found[str(dataset.output)] = objection
         return found
 
-    def _queue(self, skip: set[Path]) -> Iterator[Choice]:
-        yield from self._in_turn(skip)
+    def _queue(self, skip: set[Path], room: Room, gpus: Gpus) -> Iterator[Choice]:
+        """What there is room for, which it takes."""
+        yield from self._in_turn(skip, room, gpus)
         for dataset in self._datasets:
             for episode in dataset.episodes:
-                if episode.control.path not in skip and self._is_untidy(dataset, episode):
+                if room.has(gpu=False) and episode.control.path not in skip and self._is_untidy(dataset, episode):
+                    room.take(gpu=False)
                     yield "tidy", dataset, episode
-            if self._needs_mending(dataset):
+            if room.has(gpu=False) and self._needs_mending(dataset):
+                room.take(gpu=False)
                 yield "mend", dataset, dataset.episodes[0]
 
-    def _in_turn(self, skip: set[Path]) -> Iterator[Choice]:
+    def _in_turn(self, skip: set[Path], room: Room, gpus: Gpus) -> Iterator[Choice]:
         """One episode of each dataset after the other, beginning with the one that was served longest ago.
 
         Lazily: to look whether an upload is whole costs milliseconds, and is done only for what a free slot asks for.
         """
         open_datasets = [dataset for dataset in self._datasets if str(dataset.output) not in self.paused]
         open_datasets.sort(key=lambda dataset: self._turns.get(dataset.output, 0))
-        lanes = collections.deque((dataset, self._pending(dataset, skip)) for dataset in open_datasets)
+        lanes = collections.deque((dataset, self._pending(dataset, skip, room, gpus)) for dataset in open_datasets)
         while lanes:
             dataset, lane = lanes.popleft()
             if choice := next(lane, None):
@@ -212,13 +226,19 @@ class Dispatcher:
                 lanes.append((dataset, lane))
                 yield choice
 
-    def _pending(self, dataset: DatasetView, skip: set[Path]) -> Iterator[Choice]:
+    def _pending(self, dataset: DatasetView, skip: set[Path], room: Room, gpus: Gpus) -> Iterator[Choice]:
         for episode in dataset.episodes:
             if episode.state is not State.PENDING or episode.control.path in skip:
+                continue
+            gpu = self._wants_gpu(("work", dataset, episode), gpus)
+            if gpu and not gpus.ids:
+                self.held[str(episode.control.path)] = NO_GPU
+            if not room.has(gpu=gpu):
                 continue
             # A pending marker that came with the upload may be ahead of the files; later generations were past that.
             if episode.markers.generation == 0 and not self._is_complete(dataset, episode, marked=True):
                 continue
+            room.take(gpu=gpu)
             yield "work", dataset, episode
 
     def _is_untidy(self, dataset: DatasetView, episode: EpisodeView) -> bool:

@@ -20,6 +20,7 @@ __all__ = [
     "DiskFullError",
     "EpisodedError",
     "ExitCode",
+    "HandedOver",
     "InputError",
     "NotAvailableError",
     "RetryableError",
@@ -49,6 +50,10 @@ class ConfigError(EpisodedError):
 
 class NotAvailableError(EpisodedError):
     """The episode cannot be claimed now: somebody alive has it, it is finished, or it waits."""
+
+
+class HandedOver(Exception):  # noqa: N818 - not an error: the rest is for another worker
+    """The next stage needs a GPU, and this worker has none: the claim is given back at once."""
 
 
 class UnknownTargetError(EpisodedError):

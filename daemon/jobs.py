@@ -16,6 +16,11 @@ class Job:
     kind: Literal["work", "tidy", "mend"]
     work: Work
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it has GPUs of its own."""
+        return any(device.startswith("cuda") for device in self.work.devices)
+
 
 @dataclass(frozen=True, slots=True)
 class Report:

@@ -17,6 +17,7 @@ from . import fsio, logs, sdnotify, service_file
 from .attention import worth_watching
 from .dispatch import Dispatcher
 from .errors import ConfigError
+from .gpus import Gpus
 from .identity import product_version
 from .publisher import desk
 from .publisher.publisher import LAST_WORDS_S, Publisher
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .config import Config
-    from .jobs import Job
 
 #: Scans take at most this share of a core, however many events rain down; and half of the time on a slow filesystem.
 #: (A share of the time alone made a machine that was busy with other things wait ten seconds to claim an episode.)
@@ -63,7 +63,8 @@ class Service:
         self._config = config
         self._scanner = Scanner(config.drops)
         self._dispatcher = Dispatcher(config, alive=self._say_alive)
-        self._supervisor = Supervisor(config)
+        used = [config.pipelines[drop.pipeline] for drop in config.drops]
+        self._supervisor = Supervisor(config, gpus=Gpus.of(config.workers, used))
         self._publisher = Publisher(config)
 
     def run(self) -> None:
@@ -140,11 +141,9 @@ class Service:
 
     def _assign(self) -> None:
         self._publisher.go_on()
-        for job in self._dispatcher.next_jobs(self._jobs_in_hand(), len(self._supervisor.slots)):
-            self._supervisor.assign(job)
-
-    def _jobs_in_hand(self) -> list[Job]:
-        return [slot.job for slot in self._supervisor.busy if slot.job]
+        workers = self._supervisor
+        for job in self._dispatcher.next_jobs(workers.jobs, workers.cpu_slots, workers.gpus):
+            workers.assign(job)
 
     def _tell(self) -> None:
         report = service_file.ServiceReport(
@@ -161,6 +160,7 @@ class Service:
             complaints=self._health.complaints,
             draining=bool(self._stops),
             destinations=self._publisher.status(),
+            gpus=self._supervisor.gpus.in_words,
         )
         try:
             service_file.tell(self._config.service.state_dir, report)

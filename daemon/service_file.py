@@ -29,7 +29,8 @@ class ServiceReport:
 
     `paused`: output root -> why nothing is claimed there. `held`: control directory -> why the episode is not begun.
     `problems`: root -> what keeps the service from working there (a folder it may not write to). `destinations`: what
-    is on its way to each, and what is in the way.
+    is on its way to each, and what is in the way. `gpus`: what the stages that need one have, in words; empty where
+    there is no such stage.
     """
 
     pid: int
@@ -45,6 +46,7 @@ class ServiceReport:
     watches: int = 0
     complaints: tuple[str, ...] = ()
     draining: bool = False
+    gpus: str = ""
 
 
 @contextmanager

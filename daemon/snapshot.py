@@ -17,7 +17,7 @@ SCHEMA: Final = 1
 class Service:
     """The service, as far as the other commands can know it.
 
-    `running` None: this user may not look. `paused`, `problems`: root -> why. `since`: Unix seconds.
+    `running` None: this user may not look. `paused`, `problems`: root -> why. `since`: Unix seconds. `gpus`: in words.
     """
 
     running: bool | None
@@ -30,6 +30,7 @@ class Service:
     busy: int = 0
     watches: int = 0
     draining: bool = False
+    gpus: str = ""
     complaints: tuple[str, ...] = ()
     paused: dict[str, str] | None = None
     problems: dict[str, str] | None = None
@@ -39,7 +40,8 @@ class Service:
 class Running:
     """An episode in somebody's hands. `done` of `total` frames of `unit`; None where the worker has not said yet.
 
-    `since`: when it was claimed, `heard_at`: when it last told (Unix seconds); `eta_s`: seconds left of this unit.
+    `since`: when it was claimed, `heard_at`: when it last told (Unix seconds); `rate`: frames per second of this unit
+    so far, `eta_s`: seconds left of it.
     """
 
     episode: str
@@ -53,6 +55,7 @@ class Running:
     unit: str | None = None
     done: int | None = None
     total: int | None = None
+    rate: float | None = None
     eta_s: float | None = None
     heard_at: float | None = None
 

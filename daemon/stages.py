@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from episoded.processors.base import Processor
+    from episoded.processors.base import Needs, Processor
 
 #: stage -> (module and class of its settings, module and class of its processor)
 STAGES: Final = {
     "encode": ("episoded.processors.encode.params:EncodeParams", "episoded.processors.encode.stage:EncodeProcessor"),
+    "depth": ("episoded.processors.depth.params:DepthParams", "episoded.processors.depth.stage:DepthProcessor"),
     "metadata": (
         "episoded.processors.metadata.params:MetadataParams",
         "episoded.processors.metadata.stage:MetadataProcessor",
@@ -31,6 +33,12 @@ def processor(stage: str) -> Processor:
     """The processor of a stage (may import encoders)."""
     made: Processor = _load(STAGES[stage][1])()
     return made
+
+
+@lru_cache(maxsize=32)
+def needs(stage: str) -> Needs:
+    """What a stage asks of the worker that runs it."""
+    return processor(stage).needs
 
 
 def _load(where: str) -> Any:

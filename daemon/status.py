@@ -66,6 +66,7 @@ def _service(state_dir: Path, report: ServiceReport | None, *, hidden: bool) -> 
         busy=report.busy,
         watches=report.watches,
         draining=report.draining,
+        gpus=report.gpus,
         complaints=tuple(report.complaints),
         paused=report.paused,
         problems=report.problems,
@@ -139,6 +140,7 @@ class _Picture:
             unit=said.get("unit"),
             done=said.get("done"),
             total=said.get("total"),
+            rate=_rate(said),
             eta_s=_eta_s(said),
             heard_at=said.get("at"),
         )
@@ -183,13 +185,20 @@ class _Picture:
         return "waiting for a free worker" if episode.state is State.PENDING else "not looked at yet"
 
 
-def _eta_s(said: dict[str, Any]) -> float | None:
-    """Seconds left of a unit at its pace so far."""
+def _rate(said: dict[str, Any]) -> float | None:
+    """Frames per second of a unit so far, not counting those that an earlier attempt had done."""
     try:
-        done, left, spent = said["done"], said["total"] - said["done"], said["at"] - said["since"]
+        done, spent = said["done"] - said.get("done_before", 0), said["at"] - said["since"]
     except KeyError:
         return None
-    return round(left * spent / done, 1) if done > 0 and left >= 0 and spent > 0 else None
+    return round(done / spent, 2) if done > 0 and spent > 0 else None
+
+
+def _eta_s(said: dict[str, Any]) -> float | None:
+    """Seconds left of a unit at its pace so far."""
+    rate = _rate(said)
+    left = said["total"] - said["done"] if rate else -1
+    return round(left / rate, 1) if rate and left >= 0 else None
 
 
 def _free_bytes(*places: Path | None) -> int | None:

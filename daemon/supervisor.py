@@ -23,12 +23,14 @@ from . import attempts
 from .claim import Leases
 from .control import read_json
 from .errors import RetryableError
+from .gpus import NONE
 from .jobs import Job, Report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from .config import Config
+    from .gpus import Gpus
 
 log = structlog.get_logger()
 
@@ -38,9 +40,10 @@ DEATH_S: Final = 5.0
 
 @dataclass
 class Slot:
-    """One place for a worker. `job` is what it works on, `report` the last it said."""
+    """One place for a worker. `gpu`: it may use GPUs. `job` is what it works on, `report` the last it said."""
 
     name: str
+    gpu: bool = False
     process: subprocess.Popen[bytes] | None = None
     connection: Connection | None = None
     job: Job | None = None
@@ -66,8 +69,10 @@ class Ending:
 class Supervisor:
     """Runs the worker processes of this machine."""
 
-    def __init__(self, config: Config, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, config: Config, clock: Callable[[], float] = time.monotonic, gpus: Gpus = NONE) -> None:
+        self.gpus = gpus
         self.slots = [Slot(f"cpu{number}") for number in range(config.workers.slots)]
+        self.slots += [Slot(f"gpu{number}", gpu=True) for number in range(len(self.gpus.ids))]
         self._config = config
         self._clock = clock
         self._oom_kills = _oom_kills()
@@ -82,9 +87,19 @@ class Supervisor:
         """Slots with a job."""
         return [slot for slot in self.slots if slot.busy]
 
+    @property
+    def jobs(self) -> list[Job]:
+        """What is being worked on."""
+        return [slot.job for slot in self.slots if slot.job]
+
+    @property
+    def cpu_slots(self) -> int:
+        """Workers without a GPU."""
+        return sum(not slot.gpu for slot in self.slots)
+
     def assign(self, job: Job) -> bool:
-        """Give the job to a free slot; False when there is none."""
-        slot = next((slot for slot in self.slots if not slot.busy), None)
+        """Give the job to a free slot, one with GPUs if the job has some; False when there is none."""
+        slot = next((slot for slot in self.slots if not slot.busy and slot.gpu is job.on_gpu), None)
         if slot is None:
             return False
         if slot.process is None or slot.process.poll() is not None:
@@ -137,10 +152,16 @@ class Supervisor:
         level = self._config.service.log_level
         command = [sys.executable, "-P", "-m", "episoded.daemon.worker", str(theirs.fileno()), str(os.getpid()), level]
         with no_interrupts():
-            slot.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+            slot.process = subprocess.Popen(
+                command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=self._environment(slot)
+            )
         theirs.close()
         slot.connection = Connection(ours.detach())
         slot.jobs_done = 0
+
+    def _environment(self, slot: Slot) -> dict[str, str] | None:
+        """Ours; GPUs are shared out where there are some."""
+        return os.environ | self.gpus.environment(gpu=slot.gpu) if self.gpus.ids else None
 
     def _listen(self, slot: Slot) -> list[Ending]:
         assert slot.connection is not None

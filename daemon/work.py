@@ -14,10 +14,17 @@ if TYPE_CHECKING:
 
 
 def work_for(
-    dataset: DatasetView, episode_id: str, pipeline: Pipeline, policy: AttemptPolicy, threads: int = 1, lapsed: int = 0
+    dataset: DatasetView,
+    episode_id: str,
+    pipeline: Pipeline,
+    policy: AttemptPolicy,
+    threads: int = 1,
+    lapsed: int = 0,
+    devices: tuple[str, ...] = ("cpu",),
 ) -> Work:
     """The work on one episode of a dataset."""
-    return Work(dataset.root, dataset.output, episode_id, dataset.format.name, pipeline, policy, threads, lapsed)
+    name = dataset.format.name
+    return Work(dataset.root, dataset.output, episode_id, name, pipeline, policy, threads, lapsed, devices)
 
 
 def prepare_output(dataset: DatasetView) -> None:

@@ -63,19 +63,19 @@ class ProgressFile:
         self._control = control
         self._last = float("-inf")
         self._unit = ("", "")
-        self._since = 0.0
+        self._since, self._before = 0.0, 0
 
     def __call__(self, stage: str, unit: str, done: int, total: int) -> bool:
         """Record progress, at most every half second; True when it was time to."""
         now = time.monotonic()
-        if self._unit != (stage, unit):
-            self._unit, self._since = (stage, unit), time.time()
+        if self._unit != (stage, unit) or done <= self._before:  # until it moves, a model is loaded, a video counted
+            self._unit, self._since, self._before = (stage, unit), time.time(), done
         if now - self._last < PROGRESS_EVERY_S and done < total:
             return False
         self._last = now
         generation = self._control.markers().generation
         record: dict[str, Any] = {"stage": stage, "unit": unit, "done": done, "total": total}
-        record |= {"since": self._since, "at": time.time()}
+        record |= {"since": self._since, "done_before": self._before, "at": time.time()}
         with suppress(OSError):  # a picture of the work must not break the work
             fsio.replace_volatile(self._control.progress(generation), to_json(record))
         return True

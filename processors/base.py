@@ -71,6 +71,19 @@ class Edit:
     keep: PurePosixPath | None = None
 
 
+class Parts(Protocol):
+    """Finished pieces of a long unit that outlive a killed attempt: what is kept need not be made again.
+
+    They are kept for the same unit made with the same version, settings and input files, and go when it is done.
+    """
+
+    def path(self, name: str) -> Path | None:
+        """Where the piece called `name` lies; None when it is not kept."""
+
+    def keep(self, file: Path, name: str) -> Path:
+        """Keep a finished, closed file of the scratch folder, durably, and say where it lies now."""
+
+
 def _unseen(done: int, total: int) -> None:
     """Progress that nobody watches: the library use without a daemon."""
 
@@ -86,7 +99,8 @@ class StageContext:
 
     `scratch`: private folder, on the filesystem of `episode.output`. `params`: the stage's settings. `threads`: CPU
     threads it may keep busy. `progress(done, total)`: call it often, it is throttled. `cancelled()`: ask once a frame.
-    `earlier`: artifacts of the earlier stages of this episode, by stage name. `device`: "cpu" or "cuda:N".
+    `earlier`: artifacts of the earlier stages of this episode, by stage name. `devices`: what a stage that needs a GPU
+    may compute on, "cpu" or "cuda:N" each. `parts`: for pieces that outlive a killed attempt; None: nothing does.
     """
 
     episode: Episode
@@ -97,7 +111,8 @@ class StageContext:
     cancelled: Callable[[], bool] = _never
     earlier: Mapping[str, Sequence[Artifact]] = field(default_factory=dict)
     threads: int = 1
-    device: str = "cpu"
+    devices: tuple[str, ...] = ("cpu",)
+    parts: Parts | None = None
 
     def check_cancelled(self) -> None:
         """Raise `Cancelled` when the work was asked to stop."""

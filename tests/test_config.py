@@ -24,6 +24,7 @@ TABLES = {
     "pipelines.default": Pipeline,
     **{f"pipelines.default.{stage}": params_model(stage) for stage in ("encode", "metadata")},
     **{f"pipelines.metadata-only.{stage}": params_model(stage) for stage in STAGES if stage == "tracks"},
+    "pipelines.depth.depth": params_model("depth"),
 }
 
 

@@ -29,6 +29,7 @@ _ENDINGS = {
     "error": ("red", "failed"),
     "vanished": ("yellow", "gone"),
     "released": ("yellow", "stopped"),
+    "handed_over": ("yellow", "no GPU"),
     "lost": ("yellow", "taken over"),
     "not_available": ("yellow", "not ours"),
     "damaged": ("red", "damaged"),
@@ -157,6 +158,8 @@ def short(unit: str) -> str:
 
 def _remarks(ending: Ending) -> list[str]:
     """Why it failed and what to do, from the episode's own record."""
+    if ending.ended == "handed_over":
+        return ["its next stage needs a GPU: what was done before is kept, the same command goes on where there is one"]
     if ending.ended in ("ready", "released"):
         return []
     control = ending.job.work.control

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..state import State
-from .terminal import duration, first_few, plural, shown, size
+from .terminal import duration, first_few, plural, rate, shown, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -66,6 +66,8 @@ def _service(snapshot: Snapshot) -> Iterator[RenderableType]:
     yield line
     if service.version not in (None, snapshot.version):
         yield _indented(Text(f"it is version {service.version}, this command is {snapshot.version}", "yellow"))
+    if service.gpus:
+        yield _indented(Text(f"GPUs: {shown(service.gpus)}", "yellow" if service.gpus.startswith("none") else "dim"))
     for complaint in service.complaints:
         yield _indented(Text(f"watching: {shown(complaint)}", "yellow"))
     for objection in sorted(set((service.paused or {}).values())):
@@ -152,7 +154,7 @@ def _running(rows: Iterable[tuple[Dataset, Running]], now: float) -> Table:
 def _left(one: Running, now: float) -> str:
     """How long this unit will take; of one that has not said or ends soon, how long it is silent."""
     if one.eta_s:
-        return f"{duration(one.eta_s)} left"
+        return f"{rate(one.rate)}, {duration(one.eta_s)} left" if one.rate else f"{duration(one.eta_s)} left"
     said = one.heard_at or one.since
     return f"for {duration(now - said)}" if said and now - said >= SILENT_S else ""
 

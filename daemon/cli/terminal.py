@@ -54,6 +54,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if total >= 120 else f"{total} s"
 
 
+def rate(frames_per_second: float) -> str:
+    """`38 frames/s`, `1.4 frames/s`."""
+    return f"{frames_per_second:.{0 if frames_per_second >= 10 else 1}f} frames/s"
+
+
 def size(count: float) -> str:
     """Bytes as people read them: 12 kB, 3.4 MB, 120.0 GB."""
     for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):

@@ -32,6 +32,7 @@ def work(episode: EpisodeArgument, config: ConfigOption = None) -> None:
         typer.echo(f"{shown(target)}: is ready already")
         return
     from .. import batch, jobs, logs, worker
+    from ..gpus import Gpus
     from ..work import work_for
 
     logs.configure(chosen.service.log_level)
@@ -40,7 +41,11 @@ def work(episode: EpisodeArgument, config: ConfigOption = None) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.request())
     pipeline, threads = chosen.pipelines[target.drop.pipeline], len(os.sched_getaffinity(0))
-    job = jobs.Job("work", work_for(view.datasets[0], known.id, pipeline, chosen.workers.policy, threads, known.lapsed))
+    gpus, policy = Gpus.of(chosen.workers, [pipeline]), chosen.workers.policy
+    if gpus.ids:
+        os.environ |= gpus.environment(gpu=True)
+    devices = gpus.all_here(pipeline)
+    job = jobs.Job("work", work_for(view.datasets[0], known.id, pipeline, policy, threads, known.lapsed, devices))
     ended, reason = worker.perform(job, stop)
     raise typer.Exit(_conclude(target, known, ended, reason))
 
@@ -52,6 +57,12 @@ def _conclude(target: Target, episode: EpisodeView, ended: str, reason: str) -> 
         return ExitCode.OK
     if ended == "released":
         raise NotAvailableError("released", f"{name}: stopped, the claim is given back", "call it again to go on")
+    if ended == "handed_over":
+        raise NotAvailableError(
+            "no_gpu",
+            f"{name}: its next stage needs a GPU, and there is none here",
+            "call it on a machine with a GPU to go on",
+        )
     if ended in ("not_available", "lost") and not markers.failed:
         raise NotAvailableError("not_available", f"{name}: {reason or 'taken over'}", "try again later")
     record = episode.control.failure(markers)

@@ -32,6 +32,9 @@ class Codes(Protocol):
     def decode(self, samples: NDArray[np.uint16]) -> NDArray[np.float32]:
         """The values of samples; NaN where there is no depth."""
 
+    def value(self, sample: float) -> float:
+        """What one sample stands for, in the unit of the kind; linear in it."""
+
     def describe(self) -> dict[str, Any]:
         """What depth_meta.json says about it."""
 
@@ -60,6 +63,10 @@ class MetricCodes:
         depth = samples.astype(np.float32) / np.float32(self.scale)
         depth[samples == 0] = np.nan
         return depth
+
+    def value(self, sample: float) -> float:
+        """Metres."""
+        return sample / self.scale
 
     def millimetres(self, samples: NDArray[np.uint16]) -> NDArray[np.uint16]:
         """Whole millimetres, 0 where there is no depth; what is known is never rounded to 0."""
@@ -103,6 +110,10 @@ class DisparityCodes:
         disparity = (samples.astype(np.float32) - 1) * np.float32(self.reference / _REFERENCE_STEPS)
         disparity[samples == 0] = np.nan
         return disparity
+
+    def value(self, sample: float) -> float:
+        """Disparity in the model's own numbers."""
+        return (sample - 1) * self.reference / _REFERENCE_STEPS
 
     def describe(self) -> dict[str, Any]:
         """Kind, unit, reference and formula."""

@@ -28,9 +28,17 @@ class Frames(Protocol):
     `count`: as many as can be decoded. `height`, `width`: in pixels, as shown (rotation applied).
     """
 
-    count: int
-    height: int
-    width: int
+    @property
+    def count(self) -> int:
+        """Frames."""
+
+    @property
+    def height(self) -> int:
+        """Rows of a frame."""
+
+    @property
+    def width(self) -> int:
+        """Columns of a frame."""
 
     def read(self, start: int = 0) -> Iterator[NDArray[np.uint8]]:
         """Frames `start` to `count` - 1, each (H, W, 3) RGB. Raises InputError naming the file and the frame."""
@@ -56,9 +64,17 @@ class DepthSource(Protocol):
     same for every run of the same source, because what was made with others is not continued.
     """
 
-    name: str
-    kind: Kind
-    facts: Mapping[str, Any]
+    @property
+    def name(self) -> str:
+        """In a word."""
+
+    @property
+    def kind(self) -> Kind:
+        """What its numbers are."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What it is made of."""
 
     def maps(
         self, frames: Frames, state: State | None, devices: Sequence[str], check_cancelled: Callable[[], None]

@@ -120,8 +120,7 @@ class VideoWriter:
             os.environ.setdefault("SVT_LOG", "1")  # it prints its settings to stderr otherwise, past libav's log
         # The index goes to the front at the end, so that a browser or a remote loader can start at once.
         # Matroska gives each file a random name of its own unless told that the same input shall give the same bytes.
-        flags = {"mp4": {"movflags": "+faststart"}, "matroska": {"fflags": "+bitexact"}}
-        muxer = flags.get(self._container_name, {})
+        muxer = {"movflags": "+faststart"} if self._container_name == "mp4" else {"fflags": "+bitexact"}
         with self._system():
             self._output = OutputFile(self.path)
             self._container = av.open(self._output, "w", format=self._container_name, options=muxer)

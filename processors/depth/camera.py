@@ -1,0 +1,242 @@
+"""One camera: choose its way to depth, make it in segments, join, read back, describe.
+
+Facts of the depth video, all JSON: `frames`, `width`, `height`, `fps`, `codec`, `pix_fmt`, `kind`, `way`, `model`,
+`resumed` (frames that an earlier attempt had made), `seconds`, `bytes_out`, `statistics`, `seam_ratio`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..base import Artifact
+from ..errors import EpisodedError, RetryableError
+from ..media import ffv1
+from . import meta
+from .codes import DisparityCodes, MeasuredScale, MetricCodes, reference_disparity
+from .description import Result, describe, tags, without_depth
+from .exports import exports_for
+from .frames import PngFrames, look_at
+from .ladder import Case, choose
+from .params import DepthParams
+from .parts import FolderParts
+from .segments import Segments
+from .source import Piece
+from .stage import target
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Sequence
+    from pathlib import Path
+
+    from ..base import StageContext, Unit
+    from ..episode import Camera
+    from .codes import Codes
+    from .exports import Export
+    from .frames import VideoFrames
+    from .ladder import Choice
+    from .source import DepthSource
+
+    CameraFrames = VideoFrames | PngFrames
+
+
+def make_depth(camera: Camera, unit: Unit, ctx: StageContext) -> list[Artifact]:
+    """The artifacts of one camera; see `DepthProcessor.run` for the errors."""
+    return _Making(camera, unit, ctx).artifacts()
+
+
+class _Making:
+    """One camera on its way."""
+
+    def __init__(self, camera: Camera, unit: Unit, ctx: StageContext) -> None:
+        assert isinstance(ctx.params, DepthParams)
+        self.camera, self.ctx, self.params = camera, ctx, ctx.params
+        self.started = time.perf_counter()
+        self.scratch = ctx.scratch / unit.name
+        self.scratch.mkdir(exist_ok=True)
+        self.target = target(ctx.episode, camera)
+        self.frames = self._look_at(unit.inputs)
+        self.read_from = _describe_input(self.frames, ctx)
+
+    def artifacts(self) -> list[Artifact]:
+        """Depth video, description and exports; only a description where no way was possible."""
+        choice = choose(Case(self.camera, self.frames, self.params, self.ctx))
+        if choice.source is None:
+            described = without_depth(self.read_from, choice.ladder)
+            return [self._description(described, {"kind": "no_depth", "frames": 0})]
+        segments = self._segments(choice.source)
+        resumed = self._make(choice.source, segments)
+        result = self._result(choice, segments)
+        video = self.scratch / "depth.mkv"
+        height, width = segments.size
+        files = [segment.path for segment in segments.done]
+        ffv1.join(files, video, height=height, width=width, rate=segments.rate, tags=tags(result))
+        exports = exports_for(self.params, result, self.target, self.scratch, self.ctx.threads)
+        self._read_back(video, result, exports)
+        described = describe(result, _sha256(video), video.stat().st_size)
+        facts = self._facts(described, choice, resumed)
+        extra = [artifact for export in exports for artifact in export.artifacts()]
+        described["exports"] = {key: value for export in exports for key, value in export.describe().items()}
+        return [Artifact(video, self.target, facts), self._description(described), *extra]
+
+    def _look_at(self, paths: Sequence[Path]) -> CameraFrames:
+        if len(paths) == 1 and paths[0].suffix.lower() != ".png":
+
+            def tick(_: int) -> None:
+                self.ctx.check_cancelled()
+                self.ctx.progress(0, 0)
+
+            return look_at(paths[0], self.ctx.threads, tick)
+        return PngFrames.of(tuple(paths), self.ctx.episode.fps)
+
+    def _segments(self, source: DepthSource) -> Segments:
+        frames, parts = self.frames, self.ctx.parts or FolderParts(self.scratch / "parts")
+        identity: dict[str, Any] = {"source": source.name, "kind": source.kind, "facts": dict(source.facts)}
+        identity |= {"frames": frames.count, "size": [frames.height, frames.width], "from": self.read_from}
+        return Segments(
+            parts,
+            self.scratch,
+            json.dumps(identity, sort_keys=True),
+            (frames.height, frames.width),
+            frames.rate,
+            self.params.segment_frames,
+            self.ctx.threads,
+        )
+
+    def _make(self, source: DepthSource, segments: Segments) -> int:
+        """Make the segments that are missing; how many frames were there already."""
+        state, count = segments.resume(), self.frames.count
+        resumed = segments.frames
+        if resumed:
+            self.ctx.log.info("depth_resumed", camera=self.camera.key, frames=resumed, of=count)
+        self.ctx.progress(resumed, count)
+        if resumed < count:
+            pieces = source.maps(self.frames, state, self.ctx.devices, self.ctx.check_cancelled)
+            with closing(self._checked(pieces, resumed)) as checked:
+                segments.make(checked, self._choose_codes(source), lambda done: self.ctx.progress(done, count))
+        if segments.frames != count:
+            raise EpisodedError(
+                "depth_frames",
+                f"{self.camera.key}: {source.name} gave {segments.frames} depth maps for {count} frames",
+                "nothing was published; this is a fault of the model or of its code: see the log",
+            )
+        return resumed
+
+    def _checked(self, pieces: Iterator[Piece], made: int) -> Generator[Piece]:
+        """The pieces, in metres where a scale was measured; maps of a wrong size or too many of them are refused."""
+        size, scale = (self.frames.height, self.frames.width), self._measured_scale()
+        with closing(pieces):  # type: ignore[type-var]
+            for piece in pieces:
+                self.ctx.check_cancelled()
+                made += len(piece.maps)
+                wrong = next((values.shape for values in piece.maps if values.shape != size), None)
+                if wrong is not None or made > self.frames.count:
+                    what = f"a map of {wrong}, the frames are {size}" if wrong else f"map {made} of {self.frames.count}"
+                    message = f"{self.camera.key}: the source of depth gave {what}"
+                    raise EpisodedError("depth_frames", message, "nothing was published; see the log")
+                maps = [scale.metres(values) for values in piece.maps] if scale else piece.maps
+                yield Piece(maps, piece.state, piece.facts)
+
+    def _measured_scale(self) -> MeasuredScale | None:
+        known = self.params.measured_scale
+        found = known.get(self.camera.key) or known.get("*")
+        return MeasuredScale(found.a, found.b) if found else None
+
+    def _choose_codes(self, source: DepthSource) -> Any:
+        """How depth is stored: relative disparity is never taken for metres."""
+        relative = source.kind == "disparity_relative" and self._measured_scale() is None
+
+        def choose_codes(first: Piece) -> Codes:
+            if relative:
+                return DisparityCodes(reference_disparity(np.stack(list(first.maps))))
+            return MetricCodes(self.params.depth_scale)
+
+        return choose_codes
+
+    def _result(self, choice: Choice, segments: Segments) -> Result:
+        source = choice.source
+        assert source is not None
+        estimator: dict[str, Any] = {"name": source.name, "gives": source.kind, **source.facts}
+        if source.kind == "disparity_relative" and (scale := self._measured_scale()):
+            formula = "1 / depth in metres = a * disparity + b"
+            estimator["measured_scale"] = {"a": scale.a, "b": scale.b, "formula": formula}
+        frames = self.frames
+        return Result(
+            (frames.height, frames.width),
+            frames.rate,
+            frames.rotation_deg,
+            frames.times_s,
+            self.read_from,
+            estimator,
+            choice.ladder,
+            segments.done,
+        )
+
+    def _read_back(self, video: Path, result: Result, exports: Sequence[Export]) -> None:
+        """Decode what will be published, compare it with what was made, and show it to the exports."""
+        count, expected = self.frames.count, result.crc32
+        pictures = self.frames.read() if any(export.wants_pictures for export in exports) else None
+        number = -1
+        with ExitStack() as stack:
+            for export in exports:
+                stack.enter_context(export)
+            for number, samples in enumerate(ffv1.read(video, self.ctx.threads)):
+                self.ctx.check_cancelled()
+                self.ctx.progress(count, count)
+                if number >= count or ffv1.crc32(samples) != expected[number]:
+                    raise self._not_as_made(number)
+                picture = next(pictures) if pictures is not None else None
+                for export in exports:
+                    export.add(samples, picture)
+            if number + 1 != count:
+                raise self._not_as_made(number + 1)
+
+    def _not_as_made(self, number: int) -> RetryableError:
+        return RetryableError(
+            "verify_failed",
+            f"{self.camera.key}: frame {number} of the depth video just written does not read back as it was made",
+            "if it happens again, check the disk and the memory of this machine",
+        )
+
+    def _description(self, described: dict[str, Any], facts: dict[str, Any] | None = None) -> Artifact:
+        path = self.scratch / "depth_meta.json"
+        path.write_bytes(meta.to_json(described))
+        return Artifact(path, meta.beside(self.target), facts or {})
+
+    def _facts(self, described: dict[str, Any], choice: Choice, resumed: int) -> dict[str, Any]:
+        estimator = described["estimator"]
+        return {
+            "frames": described["frame_count"],
+            **{key: described[key] for key in ("width", "height", "fps", "kind", "statistics", "seam_ratio")},
+            "codec": described["format"],
+            "pix_fmt": described["encoding"],
+            "way": choice.ladder[-1]["way"],
+            "model": estimator.get("model", estimator["name"]),
+            "resumed": resumed,
+            "devices": list(self.ctx.devices),
+            "seconds": round(time.perf_counter() - self.started, 3),
+            "bytes_out": described["bytes"],
+        }
+
+
+def _describe_input(frames: CameraFrames, ctx: StageContext) -> dict[str, Any]:
+    """Which file the depth is made from. Relative names: a dataset may be moved."""
+    if isinstance(frames, PngFrames):
+        return {"kind": "png", "folder": _relative(frames.paths[0].parent, ctx), "frames": frames.count}
+    return {"kind": "video", "file": _relative(frames.path, ctx), "sha256": _sha256(frames.path)}
+
+
+def _relative(path: Path, ctx: StageContext) -> str:
+    for root in (ctx.episode.output, ctx.episode.root):
+        if path != root and path.is_relative_to(root):
+            return str(path.relative_to(root))
+    return path.name
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,101 @@
+"""The depth stage: each camera of an episode becomes a depth video that a scientist can trust.
+
+Light to import: numpy, libav and torch are loaded when the first camera is worked on.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from ..base import Needs, Unit
+from ..errors import InputError, from_os_error
+from .params import DepthParams
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from pydantic import BaseModel
+
+    from ..base import Artifact, StageContext
+    from ..episode import Camera, Episode
+
+
+class DepthProcessor:
+    """One unit for each camera: its depth video, the description of it, and what else the pipeline asks for.
+
+    Inside a unit, segments of a few hundred frames are kept as they are finished; a killed attempt goes on after the
+    last one, and the result is the same to the byte.
+    """
+
+    name = "depth"
+    version = 1
+    needs = Needs(gpu=True, memory=3 << 30)
+    Params: type[BaseModel] = DepthParams
+
+    def applies(self, episode: Episode) -> bool:
+        """Every episode with a camera."""
+        return bool(episode.cameras)
+
+    def units(self, episode: Episode, params: BaseModel) -> Sequence[Unit]:
+        """One for each camera that is asked for; its input is its video or, as long as there is none, its frames."""
+        assert isinstance(params, DepthParams)
+        wanted = [camera for camera in episode.cameras if _is_wanted(camera, params)]
+        return [Unit(_unit_name(camera), inputs(episode, camera, params)) for camera in wanted]
+
+    def run(self, unit: Unit, ctx: StageContext) -> Sequence[Artifact]:
+        """Make the depth of one camera.
+
+        Raises `InputError` for videos and frames that are wrong (the codes of `media.video`, `media.png` and
+        `depth.frames`; `depth_no_input`), `EpisodedError` for models that are missing or do not fit (`depth.ladder`,
+        `depth.weights`) and for a source that does not give one map for each frame (`depth_frames`), `RetryableError`
+        for the machine.
+        """
+        from .camera import make_depth
+
+        camera = next(camera for camera in ctx.episode.cameras if _unit_name(camera) == unit.name)
+        try:
+            return make_depth(camera, unit, ctx)
+        except OSError as error:
+            raise from_os_error(error) from error
+
+
+def inputs(episode: Episode, camera: Camera, params: DepthParams) -> tuple[Path, ...]:
+    """The files that a camera's depth is made from: PNG frames, or one video."""
+    frames = camera.frames.paths if camera.frames is not None else ()
+    if frames and params.read == "frames":
+        return frames
+    found = [path for root in (episode.output, episode.root) if (path := root / camera.video).is_file()]
+    if found:
+        return (found[0],)
+    if not frames:
+        raise InputError(
+            "depth_no_input",
+            f"camera {camera.key} of episode {episode.id} has neither a video at {camera.video} nor PNG frames",
+            "upload the frames or the video of this camera, then retry",
+        )
+    return frames
+
+
+def target(episode: Episode, camera: Camera) -> PurePosixPath:
+    """Where a camera's depth video belongs, relative to the output: where its layout says, else below `depth/`.
+
+    `depth/chunk-000/observation.images.top/episode_000000.mkv` in a LeRobot dataset, beside its `videos/` and out of
+    the way of its recorder and its loader.
+    """
+    if camera.depth is not None:
+        return camera.depth
+    chunk = [part for part in camera.video.parts if part.startswith("chunk-")][:1]
+    return PurePosixPath("depth", *chunk, camera.key, f"{episode.id}.mkv")
+
+
+def _unit_name(camera: Camera) -> str:
+    """The camera's key as a file name: unchanged for every key that LeRobot allows."""
+    return quote(camera.key, safe="")
+
+
+def _is_wanted(camera: Camera, params: DepthParams) -> bool:
+    return any(fnmatchcase(camera.key, pattern) for pattern in params.cameras)
