@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench soak clean help
+.PHONY: demo test test-lerobot lint bench soak clean help
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -14,6 +14,10 @@ demo: $(STAMP)  ## install into .venv and run the main job on a small simulated 
 
 test: $(STAMP)  ## install into .venv and run the tests
 	$(BIN)/pytest -q
+
+test-lerobot: $(STAMP)  ## LeRobot 0.3.3 and 0.4.4 open, read and continue our datasets; builds their environments once
+	$(BIN)/python tests/lerobot_judge.py build
+	$(BIN)/pytest -q -m lerobot
 
 lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/ruff check .

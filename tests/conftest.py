@@ -30,13 +30,37 @@ structlog.configure(
 )
 
 
+#: Tests that run only where they are asked for (`-m soak`), and why.
+ASKED_FOR = {
+    "soak": "takes minutes: make soak, or pytest -m soak",
+    "lerobot": "LeRobot itself, in environments of its own: make test-lerobot",
+}
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The soak takes minutes: only where it is asked for (`-m soak`)."""
-    if "soak" not in config.option.markexpr:
-        asked_for = pytest.mark.skip(reason="takes minutes: make soak, or pytest -m soak")
-        for item in items:
-            if item.get_closest_marker("soak"):
-                item.add_marker(asked_for)
+    """Leave out what was not asked for."""
+    for name, reason in ASKED_FOR.items():
+        if name not in config.option.markexpr:
+            for item in items:
+                if item.get_closest_marker(name):
+                    item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Every dataset of lerobot_datasets.py, finished by the real chain. Not to be changed."""
+    import lerobot_datasets
+
+    return lerobot_datasets.finish_all(tmp_path_factory.mktemp("finished"))
+
+
+@pytest.fixture(scope="session")
+def sources(finished: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The PNGs that are in the videos of `finished`."""
+    import lerobot_datasets
+
+    folder = tmp_path_factory.mktemp("sources")
+    return {name: lerobot_datasets.source_of(name, folder / name) for name in finished}
 
 
 def eventually(condition: Callable[[], Any], *, within: float = 30.0, what: str = "") -> Any:

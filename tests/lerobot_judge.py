@@ -1,15 +1,17 @@
 """LeRobot itself as the judge of finished datasets.
 
-    python tests/lerobot_judge.py build [v21] [v30]      the virtual environments, once (1.5 GB each, some minutes)
+    python tests/lerobot_judge.py build [v21] [v30]      the virtual environments that are not there yet (1.5 GB each)
     VENV/bin/python tests/lerobot_judge.py judge < JOBS  inside one: a JSON list of jobs in, a JSON list of verdicts out
 
 The environments lie in $EPISODED_LEROBOT_CACHE or ~/.cache/episoded-lerobot. Nothing of LeRobot is stubbed; the pins
 are those that were found to work on a machine without a GPU. Outside of these environments this file imports nothing.
 
-Jobs, each an object with `do` and a dataset `root`; each verdict has `ok`, and what was found or `error`:
+v21 is lerobot 0.3.3, the last that reads v2.1, v30 is 0.4.4. Jobs, each an object with `do` and a dataset `root`; each
+verdict has `ok`, and what was found or `error`:
 
     open     read the first and last frame of every episode with both video backends: PSNR in dB of the picture against
-             its own PNG below `source`, and the best against a neighbour's
+             its own PNG below `source`, and the best against a neighbour's. torchcodec needs the libraries of a system
+             ffmpeg; `backends` says which were asked
     resume   continue the recording by one episode of three frames, as LeRobot's own recorder does
     stats    what LeRobot computes of each episode from `source`'s PNGs and the table
     probe    what LeRobot says of each camera's first video
@@ -99,15 +101,23 @@ def judge(jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return verdicts
 
 
-def opened(root: str, backend: str) -> Any:
+def opened(root: str, backend: str, **settings: Any) -> Any:
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
-    return LeRobotDataset("judge/local", root=root, video_backend=backend)
+    return LeRobotDataset("judge/local", root=root, video_backend=backend, **settings)
+
+
+def backends() -> list[str]:
+    try:
+        import torchcodec.decoders  # noqa: F401
+    except Exception:  # whatever the loader says of libraries that are not there
+        return ["pyav"]
+    return ["pyav", "torchcodec"]
 
 
 def open_(job: dict[str, Any]) -> dict[str, Any]:
     psnr = {}
-    for backend in ("pyav", "torchcodec"):
+    for backend in backends():
         dataset = opened(job["root"], backend)
         bounds, rows = [], [int(index) for index in dataset.hf_dataset["episode_index"]]
         for episode in sorted(set(rows)):
@@ -125,14 +135,29 @@ def open_(job: dict[str, Any]) -> dict[str, Any]:
         "frames": dataset.num_frames,
         "cameras": dataset.meta.video_keys,
         "stats": sorted(dataset.meta.stats or ()),
+        "backends": backends(),
         "psnr": psnr,
     }
+
+
+def is_v30() -> bool:
+    from lerobot.datasets.lerobot_dataset import CODEBASE_VERSION
+
+    return CODEBASE_VERSION == "v3.0"
+
+
+def add_frame(dataset: Any, frame: dict[str, Any], task: str) -> None:
+    if is_v30():
+        dataset.add_frame({**frame, "task": task})
+    else:
+        dataset.add_frame(frame, task=task)
 
 
 def resume(job: dict[str, Any]) -> dict[str, Any]:
     import numpy as np
 
-    dataset = opened(job["root"], "pyav")
+    # SVT-AV1 run as root takes the real-time priority over everything else on the machine.
+    dataset = opened(job["root"], "pyav", **({"vcodec": "h264"} if is_v30() else {}))
     before = dataset.num_episodes
     for _ in range(3):
         frame = {}
@@ -141,12 +166,9 @@ def resume(job: dict[str, Any]) -> dict[str, Any]:
                 frame[key] = np.full(feature["shape"], 99, np.uint8)
             elif key not in ("timestamp", "frame_index", "episode_index", "index", "task_index"):
                 frame[key] = np.zeros(feature["shape"], feature["dtype"])
-        if hasattr(dataset, "finalize"):  # 0.4 and later
-            dataset.add_frame({**frame, "task": "Carry on."})
-        else:
-            dataset.add_frame(frame, task="Carry on.")
+        add_frame(dataset, frame, "Carry on.")
     dataset.save_episode()
-    if hasattr(dataset, "finalize"):
+    if is_v30():
         dataset.finalize()
     again = opened(job["root"], "pyav")
     item = again[len(again) - 1]
@@ -185,7 +207,7 @@ def record(job: dict[str, Any]) -> dict[str, Any]:
                 else np.asarray(row[key], feature["dtype"])
                 for key, feature in features.items()
             }
-            dataset.add_frame(frame, task=tasks[row["task_index"]])
+            add_frame(dataset, frame, tasks[row["task_index"]])
         dataset.save_episode()
     return {"episodes": dataset.num_episodes}
 
@@ -196,7 +218,7 @@ def stats(job: dict[str, Any]) -> dict[str, Any]:
     from lerobot.datasets.utils import serialize_dict
 
     dataset = opened(job["root"], "pyav")
-    table, found = dataset.hf_dataset.with_format("numpy"), {}
+    table, found = dataset.hf_dataset.with_format("numpy")[:], {}
     for episode in sorted(set(table["episode_index"].tolist())):
         rows = np.flatnonzero(table["episode_index"] == episode)
         data: dict[str, Any] = {}
@@ -208,7 +230,7 @@ def stats(job: dict[str, Any]) -> dict[str, Any]:
             elif key == "timestamp":
                 data[key] = np.stack([frame / dataset.fps for frame in range(len(rows))])
             else:
-                data[key] = np.stack([np.asarray(table[int(row)][key]) for row in rows])
+                data[key] = np.stack([np.asarray(table[key][row]) for row in rows])
         found[str(episode)] = serialize_dict(compute_episode_stats(data, dataset.features))
     return {"stats": found}
 
@@ -252,7 +274,10 @@ DO = {"open": open_, "resume": resume, "record": record, "stats": stats, "probe"
 if __name__ == "__main__":
     if sys.argv[1:2] == ["build"]:
         for wanted in sys.argv[2:] or RECIPES:
-            build(wanted)
+            if not is_built(wanted):
+                build(wanted)
+        if shutil.which("ffmpeg") is None:
+            print("there is no system ffmpeg: torchcodec does not load, LeRobot reads with pyav only")
     elif sys.argv[1:] == ["judge"]:
         with contextlib.redirect_stdout(sys.stderr):
             result = judge(json.load(sys.stdin))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..formats.lerobot_info import DatasetInfo
     from .episode_stats import Stats
 
-#: The statistics of one finished episode, as one line of `meta/episodes_stats.jsonl`.
+#: The statistics of one finished episode, as one line of `meta/episodes_stats.jsonl`, with the quantiles of its PNGs.
 EPISODE_STATS_NAME: Final = "stats.json"
 
 
@@ -95,6 +95,16 @@ def _published(output: Path) -> Iterator[tuple[int, Stats]]:
     for path in sorted(output.glob(str(control_path("episode_*", EPISODE_STATS_NAME)))):
         value: dict[str, Any] = json.loads(path.read_bytes())
         yield value["episode_index"], value["stats"]
+
+
+def picture_statistics(root: Path, index: int) -> Stats:
+    """Statistics and quantiles of the PNGs of an episode that was encoded here, by camera.
+
+    A video does not give the same: what noise it smoothes away moves the quantiles by some levels.
+    """
+    content = _read(root / control_path(f"episode_{index:06d}", EPISODE_STATS_NAME))
+    value = json.loads(content) if content else {}
+    return {key: {**value["stats"][key], **found} for key, found in value.get("quantiles", {}).items()}
 
 
 def companions(root: Path, derived: Collection[PurePosixPath]) -> Iterator[Edit]:

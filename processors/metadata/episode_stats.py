@@ -57,9 +57,10 @@ def is_valid_picture(entry: object) -> bool:
     return bool((ordered & ((std > 0) | (low == high))).all())
 
 
-def line(index: int, stats: Stats) -> bytes:
-    """The line of an episode, as the `jsonlines` library of LeRobot writes it."""
-    return json.dumps({"episode_index": index, "stats": stats}, ensure_ascii=False).encode() + b"\n"
+def line(index: int, stats: Stats, quantiles: Stats | None = None) -> bytes:
+    """The line of an episode, as the `jsonlines` library of LeRobot writes it; `quantiles` are for ourselves."""
+    value = {"episode_index": index, "stats": stats, **({"quantiles": quantiles} if quantiles else {})}
+    return json.dumps(value, ensure_ascii=False).encode() + b"\n"
 
 
 def line_of(content: bytes, index: int) -> bytes | None:

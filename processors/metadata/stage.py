@@ -100,12 +100,17 @@ class _Finishing:
         stats = in_order({**of_columns(columns, episode.fps), **pictures}, features)
         results: list[Artifact | Edit] = [
             self._file("quality.json", self._quality(columns)),
-            self._file(EPISODE_STATS_NAME, line(episode.index, stats)),
+            self._file(EPISODE_STATS_NAME, line(episode.index, stats, self._quantiles())),
             *self._tables(),
         ]
         if not episode.in_place:
             results += self._sounds()
         return [*results, *episode_edits(episode.root, episode.output, episode.index, stats)]
+
+    def _quantiles(self) -> Stats:
+        """Of the cameras that were encoded here: v2.1 has no place for them, a conversion to v3.0 wants them."""
+        found = {key: facts.get("image_quantiles") for key, facts in self.facts.items()}
+        return {key: quantiles for key, quantiles in found.items() if quantiles}
 
     def _quality(self, columns: Mapping[str, Any]) -> bytes:
         from ..formats import by_name

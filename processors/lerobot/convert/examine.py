@@ -22,6 +22,7 @@ from ...media.concat import packets_of
 from ...media.pixels import plane
 from ...media.video import probe
 from ...metadata import episode_stats
+from ...metadata.edits import picture_statistics
 from ...metadata.episode_stats import QUANTILES, in_order, is_valid_picture
 from ...metadata.table import arrays_of
 from .. import statistics
@@ -119,6 +120,11 @@ class Source:
         rows = renumbered(read_rows(path, first_row, length), path, episode=index, start=start, tasks=self.numbers)
         return without_videos(rows, self.cameras)
 
+    def known_pictures(self, index: int) -> Stats:
+        """Statistics of an episode's pictures: the dataset's own, and what was measured when it was encoded here."""
+        known, measured = self.pictures.get(index, {}), picture_statistics(self.dataset.root, index)
+        return {key: {**measured.get(key, {}), **known.get(key, {})} for key in {**measured, **known}}
+
     def clip(self, part: Part) -> Clip:
         """The frames of a camera of an episode."""
         return Clip(self.dataset.root / part.path, part.first, part.frames)
@@ -143,7 +149,7 @@ def examine(
     rows = source.rows(table, entry.first_row, entry.length, entry.index, start)
     columns = arrays_of(rows, {key: feature.raw for key, feature in dataset.features.items()})
     stats, parts, notes = _of_columns(source, columns), {}, []
-    known = source.pictures.get(entry.index, {})
+    known = source.known_pictures(entry.index)
     for feature in dataset.features.values():
         if feature.is_video:
             parts[feature.key], counts = _camera(source, entry, feature.key, threads, on_frame)
