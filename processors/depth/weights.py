@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import EpisodedError, RetryableError, from_os_error
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from torch import Tensor
 
@@ -80,21 +80,28 @@ def find(wanted: Checkpoint, path: Path | None = None) -> Path:
     """
     if path is not None:
         if not path.is_file():
-            raise _missing(wanted, f"{path} is not there")
+            raise _missing(wanted.name, f"{path} is not there", _remedy(wanted))
         return path
+    return from_hub(lambda hub: hub.hf_hub_download(wanted.repo, wanted.file), wanted.name, _remedy(wanted))
+
+
+def from_hub(fetch: Callable[[Any], str], model: str, remedy: str) -> Path:
+    """What `fetch(huggingface_hub)` fetches, a file or a folder; its errors as ours, with `remedy`."""
     try:
         import huggingface_hub as hub
         from huggingface_hub import errors
     except ImportError as error:
-        raise _missing(wanted, "huggingface_hub is not installed (extra `depth`), and no path is given") from error
+        raise _missing(
+            model, "huggingface_hub is not installed (extra `depth`), and no path is given", remedy
+        ) from error
     try:
-        return Path(hub.hf_hub_download(wanted.repo, wanted.file))
+        return Path(fetch(hub))
     except errors.LocalEntryNotFoundError as error:
         if hub.constants.HF_HUB_OFFLINE:
-            raise _missing(wanted, "it is not in the cache, and HF_HUB_OFFLINE is set") from error
-        raise RetryableError("model_download", f"{wanted.repo} cannot be reached: {error}", _remedy(wanted)) from error
-    except errors.HfHubHTTPError as error:
-        raise _missing(wanted, f"the Hub refuses {wanted.repo}: {error}") from error
+            raise _missing(model, "it is not in the cache, and HF_HUB_OFFLINE is set", remedy) from error
+        raise RetryableError("model_download", f"the Hub cannot be reached for {model}: {error}", remedy) from error
+    except (errors.HfHubHTTPError, errors.HFValidationError) as error:
+        raise _missing(model, f"the Hub does not give it: {error}", remedy) from error
     except OSError as error:
         raise from_os_error(error) from error
 
@@ -146,10 +153,8 @@ def _wrong(wanted: Checkpoint, path: Path, why: str) -> EpisodedError:
     return EpisodedError("wrong_checkpoint", f"{path} is not {wanted.file}: {why}", _remedy(wanted))
 
 
-def _missing(wanted: Checkpoint, why: str) -> EpisodedError:
-    return EpisodedError(
-        "model_missing", f"the weights of the depth model {wanted.name} are missing: {why}", _remedy(wanted)
-    )
+def _missing(model: str, why: str, remedy: str) -> EpisodedError:
+    return EpisodedError("model_missing", f"the weights of the depth model {model} are missing: {why}", remedy)
 
 
 def _remedy(wanted: Checkpoint) -> str:
