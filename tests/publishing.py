@@ -9,7 +9,10 @@ from episoded.daemon import chain, checkpoint, config
 from episoded.daemon.control import CONTROL, ControlDir, read_json
 from episoded.daemon.publisher.jobs import Dataset
 from episoded.daemon.publisher.manifest import Item
+from episoded.daemon.publisher.places import Places
 from episoded.daemon.publisher.settings import DestinationConfig
+from episoded.daemon.publisher.shards import Shards
+from episoded.daemon.publisher.transfer import Transfer
 from recordings import tiny, work
 
 if TYPE_CHECKING:
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from episoded.daemon.scan import DatasetView
+    from sites import Site
 
 
 def ready(root: Path, episodes: int = 2, **settings: Any) -> Path:
@@ -71,3 +75,17 @@ def view(root: Path, settings: config.Config) -> DatasetView:
 
     (found,) = target.find(root, settings).view().datasets
     return found
+
+
+class Sender:
+    """A transfer with its places, as a process of the service has it."""
+
+    def __init__(self, site: Site, state: Path, **more: Any) -> None:
+        self.config: DestinationConfig = destination(site.kind, site.settings, **more)
+        self.places = Places(self.config, state)
+        self.slept: list[float] = []
+        self.transfer = Transfer(self.config, self.places.at, Shards(self.config), sleep=self.slept.append)
+
+    def commit(self, root: Path, episodes: int = 2) -> Any:
+        with self.places.held():
+            return self.transfer.commit(items(root, episodes), [dataset(root)])

@@ -7,11 +7,20 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import pytest
+
 from episoded.processors import destinations
 from episoded.processors.destinations.base import File
+from hub_repository import large, regular
+from hub_server import WRITE_TOKEN
 
 if TYPE_CHECKING:
     from episoded.processors.destinations.base import Destination
+    from hub_server import HubServer
+
+
+#: sha256 -> content of every file that `files` made.
+WRITTEN: dict[str, bytes] = {}
 
 
 class Site(Protocol):
@@ -65,6 +74,42 @@ class FolderSite:
         (self.root / target).unlink()
 
 
+class HubSite:
+    """A dataset repo on the small Hub of tests/hub_server.py."""
+
+    kind = "huggingface"
+
+    def __init__(self, hub: HubServer, folder: Path, repo: str = "me/{dataset}", dataset: str = "towel") -> None:
+        self.hub, self.repo = hub, repo.replace("{dataset}", dataset)
+        token = folder / "token"
+        token.write_text(WRITE_TOKEN + "\n")
+        self.settings = {"repo": repo, "endpoint": hub.url, "token_file": str(token)}
+        self.place = f"{hub.url}/datasets/{self.repo}"
+
+    def read(self, target: str) -> bytes | None:
+        """What xet stored is known by its digest: the server refuses a commit of bytes that never arrived."""
+        repository = self.hub.repositories.get(self.repo)
+        if repository is None or target not in repository.files:
+            return None
+        content = self.hub.content(target, self.repo)
+        return WRITTEN.get(repository.files[target].sha256 or "", b"?") if content is None else content
+
+    def names(self) -> set[str]:
+        repository = self.hub.repositories.get(self.repo)
+        return set(repository.files) - {".gitattributes"} if repository else set()
+
+    def overwrite(self, target: str, data: bytes) -> None:
+        digest = hashlib.sha256(data).hexdigest()
+        (self.hub.objects.lfs / digest).write_bytes(data)
+        repository = self.hub.repositories[self.repo]
+        was = repository.files[target]
+        now = large(target, digest, len(data)) if was.sha256 else regular(target, data)
+        repository.commit("by somebody else", "", {target: now})
+
+    def remove(self, target: str) -> None:
+        self.hub.repositories[self.repo].commit("by somebody else", "", {target: None})
+
+
 def files(folder: Path, contents: dict[str, bytes]) -> list[File]:
     """Source files with these contents, as their checkpoints would list them; sources have names of their own."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -72,7 +117,9 @@ def files(folder: Path, contents: dict[str, bytes]) -> list[File]:
     for number, (target, data) in enumerate(contents.items()):
         source = folder / f"source{number}"
         source.write_bytes(data)
-        made.append(File(source, target, len(data), hashlib.sha256(data).hexdigest()))
+        digest = hashlib.sha256(data).hexdigest()
+        WRITTEN[digest] = data
+        made.append(File(source, target, len(data), digest))
     return made
 
 
@@ -83,3 +130,15 @@ def as_json(listed: list[File]) -> str:
 
 def from_json(text: str) -> list[File]:
     return [File(Path(source), target, size, sha256) for source, target, size, sha256 in json.loads(text)]
+
+
+def without_xet(monkeypatch: pytest.MonkeyPatch, folder: Path, *, wanted: bool) -> None:
+    """How large files travel to a Hub, here and in processes that are started: huggingface_hub reads it once."""
+    constants = pytest.importorskip("huggingface_hub.constants")
+    pytest.importorskip("hf_xet")
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", wanted)
+    for name in ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_TELEMETRY"):
+        monkeypatch.setattr(constants, name, True)
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("HF_HUB_DISABLE_XET", "1" if wanted else "0")
+    monkeypatch.setenv("HF_XET_CACHE", str(folder / "xet"))

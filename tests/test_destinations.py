@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from episoded.processors.destinations.errors import MutatedError
-from sites import FolderSite, Site, as_json, files, opened
+from hub_server import HubServer
+from sites import FolderSite, HubSite, Site, as_json, files, opened, without_xet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,13 +33,20 @@ CONTENTS = {
 }
 
 
-@pytest.fixture(params=["folder"])
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
-    match request.param:
-        case "folder":
-            return FolderSite(tmp_path / "folder")
-        case other:
-            raise AssertionError(other)
+#: huggingface_hub calls its HTTP library in ways that the latter has deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+@pytest.fixture(params=["folder", "hub, lfs", "hub, multipart", "hub, xet"])
+def site(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    kind, _, way = request.param.partition(", ")
+    if kind == "folder":
+        yield FolderSite(tmp_path / "folder")
+        return
+    without_xet(monkeypatch, tmp_path, wanted=way != "xet")
+    with HubServer(tmp_path / "hub") as hub:
+        hub.part_size = 1 << 20 if way == "multipart" else None
+        yield HubSite(hub, tmp_path)
 
 
 @pytest.fixture
@@ -195,7 +203,7 @@ class TestKills:
         listed = files(tmp_path / "source", contents)
         (tmp_path / "files.json").write_text(as_json(listed))
         chance, kills = random.Random(7), 0
-        for _ in range(30):
+        for _ in range(5):
             depositor = actor("deposit", site.kind, json.dumps(site.settings), site.place, tmp_path / "files.json")
             assert depositor.heard() == "begun"
             time.sleep(chance.uniform(0, 0.15))  # a moment like any other: no condition is waited for

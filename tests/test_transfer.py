@@ -9,18 +9,13 @@ import pytest
 
 from episoded.daemon.control import CONTROL, ControlDir, read_json
 from episoded.daemon.publisher import companions, manifest, receipts
-from episoded.daemon.publisher.places import Places
-from episoded.daemon.publisher.shards import Shards
-from episoded.daemon.publisher.transfer import Transfer
 from episoded.processors.destinations.errors import TransientError
-from publishing import artifacts, dataset, destination, items, names, ready, receipt
+from publishing import Sender, artifacts, dataset, destination, items, names, ready, receipt
 from recordings import EPISODE, copy
 from sites import FolderSite
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from episoded.daemon.publisher.settings import DestinationConfig
 
 
 @pytest.fixture(scope="module")
@@ -37,20 +32,6 @@ def arm(made: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def site(tmp_path: Path) -> FolderSite:
     return FolderSite(tmp_path / "site")
-
-
-class Sender:
-    """A transfer with its places, as a process of the service has it."""
-
-    def __init__(self, site: FolderSite, state: Path, **more: Any) -> None:
-        self.config: DestinationConfig = destination(site.kind, site.settings, **more)
-        self.places = Places(self.config, state)
-        self.slept: list[float] = []
-        self.transfer = Transfer(self.config, self.places.at, Shards(self.config), sleep=self.slept.append)
-
-    def commit(self, root: Path, episodes: int = 2) -> Any:
-        with self.places.held():
-            return self.transfer.commit(items(root, episodes), [dataset(root)])
 
 
 @pytest.fixture

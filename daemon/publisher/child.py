@@ -22,6 +22,7 @@ from .. import logs
 from ..attempts import as_episoded_error
 from ..errors import EpisodedError
 from ..worker import die_with_parent, volunteer_for_oom
+from . import companions
 from .jobs import Job, Moving, Outcome, Trouble
 from .manifest import aim_at
 from .places import Places
@@ -68,9 +69,12 @@ class Courier:
             return Outcome(trouble=trouble_of(error))
 
     def _probe(self, job: Job) -> Outcome:
+        """One place tells whether the destination can be reached; to be made anew, each is looked at."""
         self._places.forget()
-        for dataset in job.datasets[:1]:
-            self._places.at(aim_at(job.config, dataset.name).place)
+        for dataset in job.datasets if job.create else job.datasets[:1]:
+            aims = companions.aims_of(dataset, job.config) or [aim_at(job.config, dataset.name)]
+            for aim in aims if job.create else aims[:1]:
+                self._places.at(aim.place, create=job.create)
         return Outcome()
 
     def _moved(self, done: int, total: int) -> None:
@@ -103,7 +107,7 @@ def main(fd: int, parent: int, level: str, state_dir: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     logs.configure(level)
-    couriers: dict[str, Courier] = {}
+    courier: Courier | None = None
     with Connection(fd) as connection:
         while True:
             try:
@@ -112,7 +116,7 @@ def main(fd: int, parent: int, level: str, state_dir: Path) -> None:
                 break
             if job is None:
                 break
-            courier = couriers.setdefault(job.config.name, Courier(job.config, state_dir, connection.send))
+            courier = courier or Courier(job.config, state_dir, connection.send)
             connection.send(courier.perform(job))
 
 

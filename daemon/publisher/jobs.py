@@ -26,9 +26,9 @@ class Dataset:
 class Job:
     """What the process of a destination is asked to do.
 
-    "probe": reach it. "stage": fix the manifests of `items` and move their bytes. "commit": make them visible, prove
-    that they arrived, write receipts. "shared": bring the shared files of `datasets` up to date, nothing else.
-    `outputs`: all datasets of the destination, to count what its shards hold.
+    "probe": reach it; with `create`, make anew what is gone. "stage": fix the manifests of `items`, move their bytes.
+    "commit": make them visible, prove that they arrived, write receipts. "shared": bring the shared files of
+    `datasets` up to date, nothing else. `outputs`: all datasets of the destination, to count what its shards hold.
     """
 
     kind: Literal["probe", "stage", "commit", "shared"]
@@ -37,6 +37,7 @@ class Job:
     datasets: tuple[Dataset, ...] = ()
     outputs: tuple[Path, ...] = ()
     bytes: int = 0
+    create: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import random
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import structlog
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .jobs import Dataset
+    from .manifest import Item
     from .settings import DestinationConfig
 
 #: Pauses after failures in a row: quick ones first, then from ten minutes to an hour.
@@ -33,6 +34,7 @@ STRIKES: Final = 3
 STRIKING: Final = {
     "internal": "see the log of the service, mend the cause",
     "not_proven": "find out who else writes there (one writer for each place)",
+    "xet_stale": "the place lost what it held: `episoded verify --remote` says what of it",
 }
 
 log = structlog.get_logger()
@@ -55,6 +57,7 @@ class Lane:
     stalls: int = 0
     without_xet: bool = False
     flush: bool = False
+    resumed: bool = False
     not_before: float = 0.0
     _failures: int = 0
     _strikes: Counter[str] = field(default_factory=Counter)
@@ -68,6 +71,8 @@ class Lane:
         """What to do now, if anything. `unsettled`: the shared files of a dataset are not there as they are."""
         if self.job or self.clock() < self.not_before:
             return None
+        if self.resumed and self.datasets:
+            return self._job("probe", datasets=self.datasets.values(), create=True)
         if self.blocked:
             mendable = self.blocked.code not in STRIKING
             return self._job("probe", datasets=self.datasets.values()) if mendable and self.datasets else None
@@ -82,6 +87,7 @@ class Lane:
     def begin(self, job: Job) -> None:
         """The job is in the hands of the process."""
         self.job, self.moving, self.moving_since = job, None, self.clock()
+        self.resumed = self.resumed and not job.create
 
     def ended(self, outcome: Outcome) -> None:
         """Hear how the job ended, and decide when the next one may begin."""
@@ -110,8 +116,8 @@ class Lane:
         self._failed(Trouble("transient", "stalled" if stalled else "process_died", how))
 
     def resume(self) -> None:
-        """A person has mended it, or wants it tried now."""
-        self.blocked = None
+        """A person has mended it, or wants it tried now; what is gone there may be made anew."""
+        self.blocked, self.resumed = None, True
         self.not_before = 0.0
         self._failures = 0
         self._strikes.clear()
@@ -167,5 +173,13 @@ class Lane:
                 return self._job("shared", datasets=[dataset])
         return None
 
-    def _job(self, kind: Any, items: tuple[Any, ...] = (), datasets: Iterable[Dataset] = (), size: int = 0) -> Job:
-        return Job(kind, self.config, items, tuple(datasets), tuple(self.datasets), size)
+    def _job(
+        self,
+        kind: Literal["probe", "stage", "commit", "shared"],
+        items: tuple[Item, ...] = (),
+        datasets: Iterable[Dataset] = (),
+        size: int = 0,
+        *,
+        create: bool = False,
+    ) -> Job:
+        return Job(kind, self.config, items, tuple(datasets), tuple(self.datasets), size, create)

@@ -39,12 +39,16 @@ class Places:
         self._clients: dict[str, Destination] = {}
         self._locks: dict[str, int] = {}
 
-    def at(self, place: str) -> Destination:
-        """The client of a place, reached, and its lock held until `release`."""
+    def at(self, place: str, *, create: bool = False) -> Destination:
+        """The client of a place, reached, and its lock held as long as the job lasts.
+
+        A place that was never used is made; one that was and is gone only where a person said so (`create`).
+        """
         self._lock(place)
         if place not in self._clients:
             client = open_destination(self._config.kind, self._config.params, place)
-            client.probe()
+            client.probe(create=not self._reading and (create or not self._is_known(place)))
+            self._note_known(place)
             self._clients[place] = client
         return self._clients[place]
 
@@ -63,6 +67,14 @@ class Places:
         for client in self._clients.values():
             client.close()
         self._clients.clear()
+
+    def _is_known(self, place: str) -> bool:
+        return os.fstat(self._locks[place]).st_size > 0
+
+    def _note_known(self, place: str) -> None:
+        """In the lock file: it is there as long as the service's state is."""
+        if not self._reading and not self._is_known(place):
+            os.write(self._locks[place], f"{place}\n".encode())
 
     def _lock(self, place: str) -> None:
         if self._reading or place in self._locks:

@@ -70,7 +70,8 @@ class Process:
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-P", "-m", _CHILD, str(theirs.fileno()), str(os.getpid()), self._level]
         command.append(str(self._state_dir))
-        own = environment(self._config.kind, desk.folder(self._state_dir) / self._config.name, without_xet=without_xet)
+        folder = desk.folder(self._state_dir) / self._config.name
+        own = environment(self._config.kind, self._config.params, folder, without_xet=without_xet)
         with no_interrupts():
             self._process = subprocess.Popen(
                 command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env={**os.environ, **own}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from .. import fsio
 from ..control import CONTROL
 from . import companions, desk, receipts
 from .jobs import Dataset, Moving, Outcome, Trouble
@@ -145,6 +146,8 @@ class Publisher:
                 desk.note_blocked(self._state_dir, name, lane.blocked)
             else:
                 desk.resume(self._state_dir, name)
+        if outcome.trouble and outcome.trouble.code == "xet_stale":
+            fsio.remove_tree(desk.folder(self._state_dir) / name)  # it believes that the server has what it has not
         if lane.without_xet and not without_xet:
             self._processes[name].kill()  # it read its environment when it was started
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 #: kind -> (module, class of its settings, class of the destination)
 KINDS: Final = {
+    "huggingface": ("episoded.processors.destinations.huggingface", "HuggingFaceParams", "HuggingFace"),
     "folder": ("episoded.processors.destinations.folder", "FolderParams", "Folder"),
 }
 
@@ -26,13 +27,13 @@ class Params(Protocol):
         """The place, with `{dataset}` and `{shard}` (what one place cannot hold goes to the next) still in it."""
 
 
-def environment(kind: str, folder: Path, *, without_xet: bool = False) -> dict[str, str]:
+def environment(kind: str, params: BaseModel, folder: Path, *, without_xet: bool = False) -> dict[str, str]:
     """What the process of a destination needs in its environment, where its client reads it once, when imported.
 
     `folder`: of its own, for what is worth keeping. `without_xet`: of two ways to move bytes, take the plain one.
     """
     asked = getattr(import_module(KINDS[kind][0]), "environment", None)
-    answer: dict[str, str] = asked(folder, without_xet=without_xet) if asked else {}
+    answer: dict[str, str] = asked(params, folder, without_xet=without_xet) if asked else {}
     return answer
 
 

@@ -73,11 +73,12 @@ class Destination(Protocol):
     atomic_batch: bool
     strong_digest: bool
 
-    def probe(self) -> None:
-        """Reach it and be let in; makes what is missing there (a repo, a folder).
+    def probe(self, *, create: bool = True) -> None:
+        """Reach it and be let in; with `create`, make what is missing there (a repo, a folder).
 
-        Cheap. Called once at the start, after a block, and now and then while blocked. Raises BlockedError,
-        TransientError.
+        Cheap. Called at the start of each process, after a failure, and now and then while blocked. `create` is True
+        the first time that a place is used, and when a person says so: what was there and is gone was perhaps deleted
+        on purpose. Raises BlockedError, TransientError.
         """
 
     def stat(self, targets: Sequence[str]) -> Mapping[str, Remote]:

@@ -60,13 +60,13 @@ class Folder:
         self._root = Path(place)
         self._anchor = _fixed_part(params.path)
 
-    def probe(self) -> None:
+    def probe(self, *, create: bool = True) -> None:
         """Make the folder, and write into it. Raises BlockedError where the mount is absent or read-only."""
         with _in_our_words(self._root):
-            if not self._anchor.is_dir():
+            if not self._anchor.is_dir() or not (create or self._root.is_dir()):
                 raise BlockedError(
                     "folder_missing",
-                    f"{self._anchor} is not there",
+                    f"{self._root if self._anchor.is_dir() else self._anchor} is not there",
                     "mount it, or create it for the service user, then `episoded resume`",
                 )
             staged = self._root / STAGED
