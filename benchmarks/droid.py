@@ -169,8 +169,9 @@ def table(numbers: dict[str, float]) -> list[str]:
         ),
         f"episodes/h on one core           {per_hour:,.0f} by CPU time (target {TARGETS['episodes_per_hour']:,})",
         (
-            f"with scipy and OpenCV            {numbers['peer_seconds']:.3f} s, CPU {numbers['peer_cpu_seconds']:.3f} s: "
-            f"{numbers['peer_cpu_seconds'] / numbers['cpu_seconds']:.1f} x our CPU time"
+            f"with scipy and OpenCV            {numbers['peer_seconds']:.3f} s, "
+            f"CPU {numbers['peer_cpu_seconds']:.3f} s, "
+            f"{numbers['peer_cpu_seconds'] / numbers['cpu_seconds']:.1f} x ours"
         ),
         (
             f"one worker of the brief          1 episode in {3600 * BRIEF_WORKERS / BRIEF_PER_HOUR:.0f} s: "
