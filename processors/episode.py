@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from fractions import Fraction
     from pathlib import Path, PurePosixPath
 
@@ -32,7 +33,8 @@ class Camera:
     belongs, where the layout has a place of its own for it (None: the depth stage has a rule).
     `shape` is (height, width) as the dataset declares it, or None where it declares nothing usable.
     `start` is the frame of `video` that is frame 0 of this episode, where a video holds several episodes (LeRobot
-    v3.0); None for a video of the episode's own. Who reads `video` must honour it.
+    v3.0); None for a video of the episode's own. Who reads `video` must honour it. `depth_info` makes it a depth camera
+    of LeRobot's: its frames are TIFF files, its video holds 12-bit codes of depth, by these settings.
     """
 
     key: str
@@ -41,6 +43,7 @@ class Camera:
     shape: tuple[int, int] | None = None
     depth: PurePosixPath | None = None
     start: int | None = None
+    depth_info: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from .lerobot.statistics import of_columns, of_pictures
 from .lerobot.v30_episodes import EpisodeRow, write_episodes
 from .lerobot.v30_layout import DATA_PATH, EPISODES_PATH, TASKS_PATH, VIDEO_PATH, FileIndex
 from .lerobot.v30_tasks import write_tasks
+from .media.tiff import write_depth
 from .metadata.episode_stats import aggregate, in_order
 from .simulation import COUNTERS, TASK, column, write_png
 from .simulation_scene import JOINTS, Scene
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 #: "finalized": all files closed. "crashed": the list of episodes was never written. "killed": no file was closed.
 End = Literal["finalized", "crashed", "killed"]
 
+DEPTH: Final = "observation.images.depth"
 _IMAGE: Final = "images/{key}/episode-{index:06d}/frame-{frame:06d}.png"
 _LISTED_AT_ONCE: Final = 10  # rows of meta/episodes that the recorder keeps back
 
@@ -46,13 +48,15 @@ def record(
     size: tuple[int, int] = (240, 320),
     end: End = "finalized",
     seed: int = 0,
+    depth: bool = False,
 ) -> list[str]:
     """Record a session of `episodes` episodes of `frames` frames into the dataset at `root`; returns their ids.
 
+    With `depth` there is one more camera, `observation.images.depth`, of 16-bit millimetres (LeRobot 0.6 and later).
     A dataset that is there is continued in new files, as LeRobot does it; it must have been finalized or finished.
     The same arguments give the same bytes.
     """
-    session = Session(root, fps, cameras, size, seed)
+    session = Session(root, fps, cameras, size, seed, depth=depth)
     ids = [session.episode(frames) for _ in range(episodes)]
     session.close(end)
     return ids
@@ -61,11 +65,20 @@ def record(
 class Session:
     """One run of the recorder: like LeRobot's it holds info.json in memory, and its tables until it closes them."""
 
-    def __init__(self, root: Path, fps: float, cameras: Sequence[str], size: tuple[int, int], seed: int = 0) -> None:
-        self.root, self.scene = root, Scene(cameras, size, seed)
+    def __init__(
+        self,
+        root: Path,
+        fps: float,
+        cameras: Sequence[str],
+        size: tuple[int, int],
+        seed: int = 0,
+        *,
+        depth: bool = False,
+    ) -> None:
+        self.root, self.scene, self.size, self.depth = root, Scene(cameras, size, seed), size, depth
         self.keys = {camera: f"observation.images.{camera}" for camera in cameras}
         path = root / "meta/info.json"
-        self.info = json.loads(path.read_bytes()) if path.is_file() else _empty_info(fps, self.keys, size)
+        self.info = json.loads(path.read_bytes()) if path.is_file() else _empty_info(fps, self.keys, size, depth=depth)
         self.at = FileIndex(0, len(list(root.glob("data/chunk-000/*.parquet"))))
         self.rows: list[EpisodeRow] = []
         self.tables: list[Any] = []
@@ -83,6 +96,9 @@ class Session:
                 self._write_frame(key, index, frame, step.pictures[camera])
                 if frame in counted:
                     pictures[key].add(histogram(step.pictures[camera]))
+            if self.depth:
+                path = self._frame(DEPTH, index, frame).with_suffix(".tiff")
+                write_depth(path, depth_picture(self.size, index, frame))
         arrays = {key: np.stack(rows) for key, rows in columns.items()} | self._counters(index, frames)
         stats = of_columns(arrays, Fraction(self.info["fps"]))
         stats |= {key: of_pictures(seen.counts, seen.frames) for key, seen in pictures.items()}
@@ -98,9 +114,12 @@ class Session:
             self._list(self.rows, closed=True)
 
     def _write_frame(self, key: str, index: int, frame: int, picture: NDArray[np.uint8]) -> None:
+        write_png(self._frame(key, index, frame), picture)
+
+    def _frame(self, key: str, index: int, frame: int) -> Path:
         path = self.root / _IMAGE.format(key=key, index=index, frame=frame)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_png(path, picture)
+        return path
 
     def _counters(self, index: int, frames: int) -> dict[str, NDArray[Any]]:
         numbers = np.arange(frames)
@@ -160,10 +179,19 @@ def without_footer(parquet: bytes) -> bytes:
     return parquet[: -8 - int.from_bytes(parquet[-8:-4], "little")]
 
 
-def _empty_info(fps: float, keys: dict[str, str], size: tuple[int, int]) -> dict[str, Any]:
+def depth_picture(size: tuple[int, int], index: int, frame: int) -> NDArray[np.uint16]:
+    """Depth in mm (H, W) of a plane that recedes from frame to frame, with a patch without readings."""
+    rows, columns = np.mgrid[0 : size[0], 0 : size[1]]
+    picture: NDArray[np.uint16] = (400 + 25 * frame + 100 * index + 7 * columns + 3 * rows).astype(np.uint16)
+    picture[: size[0] // 8, : size[1] // 8] = 0
+    return picture
+
+
+def _empty_info(fps: float, keys: dict[str, str], size: tuple[int, int], *, depth: bool) -> dict[str, Any]:
     """info.json as LeRobot creates it, key by key."""
     vector = {"dtype": "float32", "shape": [len(JOINTS)], "names": list(JOINTS)}
     camera = {"dtype": "video", "shape": [*size, 3], "names": ["height", "width", "channels"]}
+    depth_camera = {**camera, "shape": [*size, 1], "info": {"is_depth_map": True, "depth_unit": "mm"}}
     counters = {
         key: {"dtype": "float32" if key == "timestamp" else "int64", "shape": [1], "names": None} for key in COUNTERS
     }
@@ -182,6 +210,7 @@ def _empty_info(fps: float, keys: dict[str, str], size: tuple[int, int]) -> dict
             "observation.state": {**vector},
             "action": {**vector},
             **{key: {**camera} for key in keys.values()},
+            **({DEPTH: depth_camera} if depth else {}),
             **counters,
         },
     }

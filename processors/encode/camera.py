@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 def encode(camera: Camera, ctx: StageContext, path: Path) -> Artifact:
     """Encode the camera's frames to `path` and read the result back; see `EncodeProcessor.run` for the errors."""
     started = time.perf_counter()
-    params, paths = ctx.params, _frames_of(camera, ctx)
+    params, paths = ctx.params, frames_of(camera, ctx)
     assert isinstance(params, EncodeParams)
     first = png.read(paths[0])
     size = (first.header.width, first.header.height)
@@ -66,7 +66,7 @@ def encode(camera: Camera, ctx: StageContext, path: Path) -> Artifact:
     verified = _read_back(path, camera, ctx, tally, size, params.min_psnr_db)
     ended = time.perf_counter()
     facts = {
-        **_common_facts(path, camera, ctx, size),
+        **common_facts(path, camera, ctx, size),
         "encoder": _encoder_facts(planned, library),
         "psnr_db": _psnr_facts(verified),
         "duplicates": tally.duplicates,
@@ -95,7 +95,7 @@ def adopt(camera: Camera, ctx: StageContext, existing: Path, scratch: Path) -> A
     statistics, counted = ImageStatistics(), frozenset(sample_indices(ctx.episode.length))
 
     def look(index: int, frame: VideoFrame) -> None:
-        _tick(ctx)(index, frame)
+        tick(ctx)(index, frame)
         if index in counted:
             statistics.add(histogram(plane(frame.reformat(format="rgb24"), channels=3)))
 
@@ -106,7 +106,7 @@ def adopt(camera: Camera, ctx: StageContext, existing: Path, scratch: Path) -> A
         shutil.copyfile(existing, scratch)
     seconds = round(time.perf_counter() - started, 3)
     facts = {
-        **_common_facts(path, camera, ctx, verified.size),
+        **common_facts(path, camera, ctx, verified.size),
         **dict.fromkeys(("encoder", "psnr_db", "duplicates", "constant", "bytes_in", "sibling")),
         "seconds": seconds,
         "seconds_verify": seconds,
@@ -118,8 +118,8 @@ def adopt(camera: Camera, ctx: StageContext, existing: Path, scratch: Path) -> A
     return Artifact(path, camera.video, facts)
 
 
-def _frames_of(camera: Camera, ctx: StageContext) -> tuple[Path, ...]:
-    """The camera's PNG paths, one for each row of the episode."""
+def frames_of(camera: Camera, ctx: StageContext) -> tuple[Path, ...]:
+    """The paths of the camera's frames, one for each row of the episode. Raises InputError (`frame_count`)."""
     assert camera.frames is not None
     paths, length = camera.frames.paths, ctx.episode.length
     if len(paths) != length:
@@ -149,7 +149,7 @@ def _read_back(
 ) -> Verified:
     expected = Expectation(camera.key, tally.frames, ctx.episode.fps, size, tally.references, min_psnr_db)
     try:
-        return verify(path, expected, threads=ctx.threads, on_frame=_tick(ctx))
+        return verify(path, expected, threads=ctx.threads, on_frame=tick(ctx))
     except InputError as error:  # the file is ours: not the input is wrong but what became of it
         raise RetryableError(
             "verify_failed",
@@ -158,7 +158,7 @@ def _read_back(
         ) from error
 
 
-def _tick(ctx: StageContext) -> Callable[[int, VideoFrame], None]:
+def tick(ctx: StageContext) -> Callable[[int, VideoFrame], None]:
     """Signs of life while a video is read back: the frames were all counted before, so the bar stands full."""
 
     def tick(_index: int, _frame: VideoFrame) -> None:
@@ -168,7 +168,8 @@ def _tick(ctx: StageContext) -> Callable[[int, VideoFrame], None]:
     return tick
 
 
-def _common_facts(path: Path, camera: Camera, ctx: StageContext, size: tuple[int, int]) -> dict[str, Any]:
+def common_facts(path: Path, camera: Camera, ctx: StageContext, size: tuple[int, int]) -> dict[str, Any]:
+    """What is known of any video of an episode; `size` is (width, height)."""
     info = video.probe(path)
     width, height = size
     return {

@@ -50,13 +50,15 @@ class EncodeProcessor:
         `encoder_failed`) for settings that do not fit, and `RetryableError` for the machine, which includes
         `verify_failed`: a video just written that cannot be read back whole.
         """
-        from .camera import adopt, encode
+        from . import camera as colour
+        from . import depth_camera
 
         camera = next(camera for camera in ctx.episode.cameras if _unit_name(camera) == unit.name)
         try:
+            kind = colour if camera.depth_info is None else depth_camera
             if _has_frames(camera):
-                return [encode(camera, ctx, ctx.scratch / f"{unit.name}.video")]
-            return [adopt(camera, ctx, _video_of(camera, ctx.episode), ctx.scratch / f"{unit.name}.video")]
+                return [kind.encode(camera, ctx, ctx.scratch / f"{unit.name}.video")]
+            return [kind.adopt(camera, ctx, _video_of(camera, ctx.episode), ctx.scratch / f"{unit.name}.video")]
         except OSError as error:
             raise from_os_error(error) from error
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 _EPISODE: Final = re.compile(r"episode[_-](\d+)")
 _FRAME: Final = re.compile(r"(?:frame[_-])?(\d+)\.png", re.IGNORECASE)
-_OTHER_PICTURE: Final = re.compile(r"(?:frame[_-])?\d+\.(?:jpe?g|bmp|tiff?|webp|npy)", re.IGNORECASE)
+_DEPTH_FRAME: Final = re.compile(r"(?:frame[_-])?(\d+)\.tiff?", re.IGNORECASE)
+_OTHER_PICTURE: Final = re.compile(r"(?:frame[_-])?\d+\.(?:png|jpe?g|bmp|tiff?|webp|npy)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class FrameFolder:
     """What lies in the folder of one camera of one episode.
 
     `frames`: frame number -> file name. `doubles`: pairs of names that claim the same number. `unfinished`: names of
-    temporary files of a copy that is going on. `pictures`: frames in a format that is not PNG.
+    temporary files of a copy that is going on. `pictures`: frames in another format than the camera's.
     """
 
     path: Path
@@ -76,12 +77,13 @@ def folder_names(key: str, keys: Sequence[str]) -> tuple[str, ...]:
     return (key,) if shared or short in ("", key) else (key, short)
 
 
-def sort_entries(path: Path, entries: Iterable[os.DirEntry[str]]) -> FrameFolder:
-    """Tell the frames of a folder from what else lies there, by name."""
+def sort_entries(path: Path, entries: Iterable[os.DirEntry[str]], *, depth: bool = False) -> FrameFolder:
+    """Tell the frames of a folder from what else lies there, by name: PNG files, or the TIFF of a depth camera."""
+    pattern = _DEPTH_FRAME if depth else _FRAME
     frames: dict[int, str] = {}
     doubles, unfinished, pictures = [], [], []
     for entry in entries:
-        if match := _FRAME.fullmatch(entry.name):
+        if match := pattern.fullmatch(entry.name):
             other = frames.setdefault(int(match[1]), entry.name)
             if other != entry.name:
                 doubles.append((other, entry.name))
@@ -105,8 +107,9 @@ def episodes_in(camera_folder: str) -> Iterator[tuple[int, str]]:
 
 
 def count_frames(folder: str) -> int:
-    """How many PNG frames lie in an episode's folder."""
-    return sum(1 for entry in _entries(Path(folder)) if _FRAME.fullmatch(entry.name))
+    """How many frames lie in an episode's folder."""
+    names = (entry.name for entry in _entries(Path(folder)))
+    return sum(1 for name in names if _FRAME.fullmatch(name) or _DEPTH_FRAME.fullmatch(name))
 
 
 def check_inside(path: Path, root: Path) -> None:
@@ -125,7 +128,7 @@ def check_inside(path: Path, root: Path) -> None:
 
 def _is_temporary(name: str) -> bool:
     """A partial copy of a frame; not the `.DS_Store` that a desktop leaves for good."""
-    return is_ignored(name) and ".png" in name.lower()
+    return is_ignored(name) and (".png" in name.lower() or ".tif" in name.lower())
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

@@ -33,11 +33,15 @@ _CHANNELS: Final = (1, 3, 4)
 
 @dataclass(frozen=True, slots=True)
 class CameraFeature:
-    """A feature of dtype `video` or `image`; `shape` is (height, width), None where nothing usable is declared."""
+    """A feature of dtype `video` or `image`; `shape` is (height, width), None where nothing usable is declared.
+
+    `depth_info` is the `info` of a depth camera of LeRobot's (v3.0), None of any other.
+    """
 
     key: str
     dtype: str
     shape: tuple[int, int] | None
+    depth_info: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,18 +87,18 @@ def load_camera(
     folder = None
     if found is not None:
         _check_links(*found, root)
-        folder = sort_entries(*found)
+        folder = sort_entries(*found, depth=feature.depth_info is not None)
         _check_doubles(folder, key)
     missing = folder.absent(length) if folder else list(range(length))
     if folder is not None and not missing:
         source, notes = _source(folder, key, length)
-        return Camera(key, source, video, feature.shape), notes
+        return Camera(key, source, video, feature.shape, depth_info=feature.depth_info), notes
     finished = _finished(root, output, video)
     if not finished:
         raise _frames_missing(root, folder, key, index, missing, length, video)
     present = length - len(missing)
     notes = [f"{key}: {present} of {length} frames lie beside a finished video; they are left alone"] if present else []
-    return Camera(key, None, video, feature.shape), notes
+    return Camera(key, None, video, feature.shape, depth_info=feature.depth_info), notes
 
 
 def _source(folder: FrameFolder, key: str, length: int) -> tuple[FrameSource, list[str]]:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 from .base import Upload
 from .lerobot_frames import folder_names, frame_folder, sort_entries
 from .lerobot_table import read_table
-from .whole import is_pointer, mp4_ends, parquet_ends, png_ends
+from .whole import is_pointer, mp4_ends, parquet_ends, png_ends, tiff_ends
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable
     from pathlib import Path, PurePosixPath
 
     from .lerobot_info import CameraFeature, DatasetInfo, Layout
@@ -41,12 +42,12 @@ class Look:
         self.root, self.info, self.index, self.length = root, info, index, length
         self.files = self.bytes = self.newest = 0
         self.missing: list[str] = []
-        self.pngs: list[Path] = []
+        self.frames: list[tuple[Path, Callable[[Path], bool]]] = []
 
     def result(self) -> Upload:
-        """What was seen; the ends of the PNGs are looked at when nothing else is missing."""
+        """What was seen; the ends of the frames are looked at when nothing else is missing."""
         if not self.missing:
-            self.missing += [f"the end of {path.name} in {path.parent}" for path in self.pngs if not png_ends(path)]
+            self.missing += [f"the end of {path.name} in {path.parent}" for path, ends in self.frames if not ends(path)]
         return Upload(self.files, self.bytes, self.newest, tuple(self.missing))
 
     def table(self) -> None:
@@ -75,10 +76,12 @@ class Look:
         path, entries = found
         for entry in entries:
             self._count(entry.stat())
-        folder = sort_entries(path, entries)
+        depth = feature.depth_info is not None
+        folder = sort_entries(path, entries, depth=depth)
         self.missing += [f"{name} of {key}, a copy that is going on" for name in folder.unfinished]
         self.missing += [f"{folder.name_of(number)} of {key}" for number in folder.absent(self.length)]
-        self.pngs += [path / name for number, name in folder.frames.items() if number < self.length]
+        ends = tiff_ends if depth else png_ends
+        self.frames += [(path / name, ends) for number, name in folder.frames.items() if number < self.length]
 
     def _video(self, path: Path) -> bool:
         """Whether the camera has its video already; it counts like any other file that may still be arriving."""

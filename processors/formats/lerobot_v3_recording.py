@@ -123,7 +123,7 @@ def read_recording(root: Path) -> Recording:
         if file.rescued or not file.rows:
             unclosed.append(file.name)
     cameras = tuple(
-        CameraFeature(key, feature.dtype, picture_size(feature.raw))
+        CameraFeature(key, feature.dtype, picture_size(feature.raw), feature.raw["info"] if feature.is_depth else None)
         for key, feature in head.features.items()
         if feature.is_picture
     )

@@ -10,6 +10,7 @@ import struct
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from ..media.lfs import POINTER
+from ..media.tiff import layout_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +28,11 @@ _LARGEST_POINTER: Final = 1024
 def png_ends(path: Path) -> bool:
     """Whether the file ends in the closing chunk of a PNG."""
     return _tail(path, len(_IEND)) == _IEND
+
+
+def tiff_ends(path: Path) -> bool:
+    """Whether the pixels of a depth frame lie inside of the file."""
+    return not isinstance(layout_of(path.read_bytes()), str)
 
 
 def parquet_ends(path: Path) -> bool:

@@ -50,7 +50,7 @@ def of_rows(column: NDArray[Any]) -> dict[str, Any]:
         }
         if len(values) < 2:
             return entry | {name: list(entry["mean"]) for name in QUANTILES}
-        per_column = [_quantiles(values[:, number]) for number in range(values.shape[1])]
+        per_column = [quantiles_of(values[:, number]) for number in range(values.shape[1])]
     return entry | {name: [found[name] for found in per_column] for name in QUANTILES}
 
 
@@ -64,12 +64,12 @@ def of_pictures(counts: NDArray[np.int64], frames: int) -> dict[str, Any]:
 
 def picture_quantiles(counts: NDArray[np.int64]) -> dict[str, Any]:
     """The five quantiles of one camera, each (3, 1, 1) in 0..1."""
-    per_channel = [_quantiles(_LEVELS[channel > 0], channel[channel > 0]) for channel in counts]
+    per_channel = [quantiles_of(_LEVELS[channel > 0], channel[channel > 0]) for channel in counts]
     return {name: [[[found[name] / 255.0]] for found in per_channel] for name in QUANTILES}
 
 
-def _quantiles(values: NDArray[Any], weights: NDArray[np.int64] | None = None) -> dict[str, float]:
-    """LeRobot's estimates for the values (n,), each of which occurs as often as its weight says."""
+def quantiles_of(values: NDArray[Any], weights: NDArray[np.int64] | None = None) -> dict[str, float]:
+    """LeRobot's estimates of the five quantiles of values (n,), each of which occurs as often as its weight says."""
     edges = np.linspace(values.min() - _MARGIN, values.max() + _MARGIN, _BINS + 1)
     if values.dtype == np.bool_:
         values = values.astype(np.uint8)

@@ -20,7 +20,7 @@ from ..lerobot.v30_layout import EPISODES_PATH, FIRST_FILE, FileIndex
 from .episode_stats import aggregate, in_order, is_valid_picture
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from ..formats.lerobot_v3_recording import Entry, Recording
@@ -60,8 +60,7 @@ def listed_episodes(
         for index, entry in recording.entries.items():
             if index not in rows and not entry.listed and (entry.table not in recording.unclosed or index in finished):
                 rows[index] = _new_row(entry)
-    cameras = [camera.key for camera in recording.cameras if camera.dtype == "video"]
-    new = {index: _completed(row, finished.get(index), cameras, recording) for index, row in sorted(rows.items())}
+    new = {index: _completed(row, finished.get(index), recording) for index, row in sorted(rows.items())}
     if not new or (current and ours.keys() == new.keys() and all(new[index] is rows[index] for index in new)):
         return None
     sink = io.BytesIO()
@@ -79,7 +78,7 @@ def total_stats(output: Path, found: Mapping[str, Any]) -> Stats:
     An entry is kept when it is valid and counts as many rows as the episodes together.
     """
     dataset = read_dataset(output, [])
-    cameras = {feature.key for feature in dataset.cameras}
+    colour = {feature.key for feature in dataset.cameras if not feature.is_depth}
     total: Stats | None = None
     for _, stats in dataset.episode_stats([]):
         total = stats if total is None else aggregate([total, {key: stats[key] for key in total if key in stats}])
@@ -88,7 +87,7 @@ def total_stats(output: Path, found: Mapping[str, Any]) -> Stats:
     for key, entry in (total or {}).items():
         old = found.get(key)
         whole = isinstance(old, dict) and old.get("count") == entry.get("count")
-        if not whole or (key in cameras and not is_valid_picture(old)):
+        if not whole or (key in colour and not is_valid_picture(old)):
             new[key] = entry
     return in_order(new, dataset.features)
 
@@ -134,27 +133,21 @@ def _new_row(entry: Entry) -> EpisodeRow:
     return EpisodeRow(entry.index, tasks, entry.length, number_of(entry.table), entry.first, {}, {})
 
 
-def _completed(
-    row: EpisodeRow, finished: Finished | None, cameras: Collection[str], recording: Recording
-) -> EpisodeRow:
+def _completed(row: EpisodeRow, finished: Finished | None, recording: Recording) -> EpisodeRow:
     """The row with what is known of its finished episode; the same row when there is nothing to add."""
     if finished is None:
         return row
-    parts = {
-        key: _made(place, row.length, recording.fps)
-        for key, place in finished["videos"].items()
-        if key not in row.videos
-    }
+    made = {key: _made(place, row.length, recording.fps) for key, place in finished["videos"].items()}
+    colour = {camera.key for camera in recording.cameras if camera.depth_info is None}
     theirs, ours = row.stats, finished["stats"]
-    lacking = {
-        key: ours[key] for key in ours if key not in theirs or (key in cameras and not is_valid_picture(theirs[key]))
-    }
-    if not parts and not lacking:
+    broken = {key for key in colour & theirs.keys() if not is_valid_picture(theirs[key])}
+    lacking = {key: entry for key, entry in ours.items() if key not in theirs or key in broken}
+    if made.keys() <= row.videos.keys() and not lacking:
         return row
-    videos = {**row.videos, **parts}
+    videos = {**made, **row.videos}
     return replace(
         row,
-        videos={key: videos[key] for key in cameras if key in videos},
+        videos={camera.key: videos[camera.key] for camera in recording.cameras if camera.key in videos},
         stats=in_order({**theirs, **lacking}, ours),
     )
 

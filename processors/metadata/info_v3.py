@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from ..lerobot.dataset import Dataset
+    from ..lerobot.dataset import Dataset, Feature
 
 
 def finished_info(content: bytes, root: Path, output: Path) -> bytes | None:
@@ -33,12 +33,21 @@ def finished_info(content: bytes, root: Path, output: Path) -> bytes | None:
     dataset = read_dataset(output, [])
     for camera in dataset.cameras:
         if found := _first_video(dataset, camera.key):
-            describe(new["features"][camera.key], found)
+            describe(new["features"][camera.key], _as_depth(found, camera) if camera.is_depth else found)
     if isinstance(new["fps"], str):  # LeRobot reckons with it
         fps = parse_fps(new["fps"], path)
         new["fps"] = int(fps) if fps.denominator == 1 else float(fps)
     new |= _totals(dataset, raw)
     return json.dumps(new, indent=4, ensure_ascii=False).encode() if new != raw else None
+
+
+def _as_depth(found: dict[str, Any], camera: Feature) -> dict[str, Any]:
+    """The description of a depth video: how its codes are read, and in which unit the frames were recorded."""
+    from ..media.lerobot_depth import DepthCodes
+
+    known = camera.raw["info"]
+    depth = {key: value for key, value in found.items() if key != "video.is_depth_map"}
+    return {**depth, **DepthCodes.of_info(known).info(), "depth_unit": known.get("depth_unit") or "mm"}
 
 
 def _totals(dataset: Dataset, raw: Mapping[str, Any]) -> dict[str, Any]:
