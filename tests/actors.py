@@ -82,6 +82,13 @@ def hold(control: str) -> None:
     wait_for_go()
 
 
+def write(path: str) -> None:
+    """Have a file open for writing, as a recorder has it for a whole session."""
+    with Path(path).open("ab"):
+        say("open")
+        wait_for_go()
+
+
 def leave(*controls: str) -> None:
     """Claim episodes and die without a word."""
     for control in controls:
@@ -311,6 +318,7 @@ ROLES = {
         fork_and_name,
         hold,
         leave,
+        write,
         race,
         work,
         crash,

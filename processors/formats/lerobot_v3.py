@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import PurePath, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from ..errors import EpisodedError, InputError, from_os_error
@@ -19,13 +18,14 @@ from .signatures import Signature, signature_of, signatures_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from pathlib import Path, PurePath, PurePosixPath
 
     from ..base import Edit
     from ..episode import Episode
     from .lerobot_v3_recording import Recording
 
 _EPISODE_ID: Final = re.compile(r"episode_(\d{6,})")
+_TABLES: Final = ("data/*/*.parquet", "meta/episodes/*/*.parquet", ".episoded/as_recorded/*")
 _V3: Final = re.compile(rb'"codebase_version"\s*:\s*"v?3\.')
 
 
@@ -160,8 +160,8 @@ class LeRobotV3:
 
 def _signatures(root: Path) -> dict[str, Signature]:
     """Of every file that says which episodes there are."""
-    tables = (path for folder in ("data", "meta/episodes") for path in root.glob(f"{folder}/*/*.parquet"))
-    return signatures_of(map(str, (root / meta.INFO, root / PurePosixPath("meta/tasks.parquet"), *tables)))
+    tables = [path for pattern in _TABLES for path in root.glob(pattern)]
+    return signatures_of(map(str, (root / meta.INFO, root / "meta/tasks.parquet", *tables)))
 
 
 def _list(root: Path, known: _Known) -> _Listed:

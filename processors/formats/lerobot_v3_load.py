@@ -13,7 +13,7 @@ from ..errors import BusyError, InputError
 from .lerobot_frames import check_inside
 from .lerobot_info import INFO, episode_id
 from .lerobot_load import load_camera
-from .lerobot_v3_tables import read_span
+from .lerobot_v3_tables import newest, read_span
 from .lerobot_v3_videos import place_of
 from .writers import writer_of
 
@@ -75,7 +75,7 @@ def _check_rows(recording: Recording, entry: Entry) -> None:
             f"meta/tasks.parquet lacks the text of a task of episode {entry.index}",
             "restore this file from where it was recorded, then retry",
         )
-    path = recording.root / entry.table
+    path = newest(recording.root, entry.table, recording.head.info["features"])
     if entry.table in recording.unclosed:  # its rows were checked when they were found
         refuse_while_written(path)
         return

@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..lerobot.dataset import Dataset, read_dataset
 from ..lerobot.v30 import episode_files
 from .lerobot_info import CameraFeature, invalid, picture_size
-from .lerobot_v3_tables import Rows, RowsFile, count_rows, read_rows, table_files
+from .lerobot_v3_tables import Rows, RowsFile, count_rows, newest, read_rows, table_files
 from .whole import parquet_ends
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def _unaccounted(head: Dataset) -> list[RowsFile]:
     return [
         read_rows(head.root, name, head.info["features"])
         for name in table_files(head.root)
-        if count_rows(head.root, name) != listed[name]
+        if count_rows(newest(head.root, name, head.info["features"])) != listed[name]
     ]
 
 

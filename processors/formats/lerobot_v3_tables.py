@@ -6,14 +6,17 @@ it closes the file. Without a footer no reader opens it; `parquet_rescue` does.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..errors import from_os_error
 from ..media.lfs import refuse_pointer
 from .lerobot_table import opened
-from .whole import parquet_ends
+from .signatures import Signature, signature_of
+from .whole import is_closed, parquet_ends
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from .parquet_rescue import Rescued
 
 DATA: Final = PurePosixPath("data")
+#: Where the files are kept that their recorder never closed, as it left them.
+AS_RECORDED: Final = PurePosixPath(".episoded/as_recorded")
 _COUNTERS: Final = ("episode_index", "frame_index", "index", "task_index")
 
 
@@ -73,9 +78,40 @@ def table_files(root: Path) -> list[PurePosixPath]:
     return sorted(PurePosixPath(path.relative_to(root)) for path in (root / DATA).glob("*/*.parquet"))
 
 
-def count_rows(root: Path, name: PurePosixPath) -> int | None:
+def kept(name: PurePosixPath) -> PurePosixPath:
+    """Where a shared file is kept as it was recorded. Not `.parquet`: LeRobot's recorder counts those."""
+    return AS_RECORDED / f"{str(name).replace('/', '__')}.kept"
+
+
+def newest(root: Path, name: PurePosixPath, features: Mapping[str, Any]) -> Path:
+    """The file with the rows: the one of this name, or what was kept of it when more has been written into that.
+
+    A recorder that was taken for dead holds its file open, and goes on writing into what was kept.
+    """
+    ours, recorded = root / name, root / kept(name)
+    if not recorded.is_file():
+        return ours
+    states = (signature_of(recorded), signature_of(ours))
+    return recorded if _has_more(recorded, ours, states, json.dumps(features)) else ours
+
+
+@lru_cache(maxsize=64)
+def _has_more(recorded: Path, ours: Path, _states: tuple[Signature, Signature], features: str) -> bool:
+    """Whether the first file has more rows: asked once for each state of the two."""
+    counts = []
+    for path in (recorded, ours):
+        content = path.read_bytes()
+        rescued = None if is_closed(content) else _rescue(content, json.loads(features))
+        if is_closed(content):
+            with opened(path) as parquet:
+                counts.append(parquet.metadata.num_rows)
+        else:
+            counts.append(sum(rescued.rows) if rescued else 0)
+    return bool(counts[0] > counts[1])
+
+
+def count_rows(path: Path) -> int | None:
     """How many rows a file has by its footer; None when it was not closed. Raises InputError as `opened`."""
-    path = root / name
     if not parquet_ends(path):
         with path.open("rb") as file:
             refuse_pointer(file.read(64), path)
@@ -89,12 +125,13 @@ def read_rows(root: Path, name: PurePosixPath, features: Mapping[str, Any]) -> R
 
     Raises InputError for a file that was closed and cannot be read (`table_unreadable`, `lfs_pointer`).
     """
-    if count_rows(root, name) is not None:
-        with opened(root / name) as parquet:
+    path = newest(root, name, features)
+    if count_rows(path) is not None:
+        with opened(path) as parquet:
             rows, damage = _rows_in(parquet, name)
         return RowsFile(name, rows, None, damage)
     try:
-        content = (root / name).read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         raise from_os_error(error) from error
     return _rescued(name, content, features)
@@ -114,14 +151,15 @@ def closed_table(content: bytes, features: Mapping[str, Any]) -> bytes:
 
 def read_span(root: Path, rows: Span, features: Mapping[str, Any]) -> pa.Table:
     """The rows of one episode, of a file that was closed or not. Raises InputError as `opened`."""
-    if count_rows(root, rows.table) is None:
+    path = newest(root, rows.table, features)
+    if count_rows(path) is None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        content = closed_table((root / rows.table).read_bytes(), features)
+        content = closed_table(path.read_bytes(), features)
         with pq.ParquetFile(pa.BufferReader(content)) as parquet:
             return _span(parquet, rows)
-    with opened(root / rows.table) as parquet:
+    with opened(path) as parquet:
         return _span(parquet, rows)
 
 

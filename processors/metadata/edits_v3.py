@@ -10,26 +10,22 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from ..base import Edit
 from ..formats.lerobot_info import INFO, STATS, parse_object
 from ..formats.lerobot_v3_load import refuse_while_written
 from ..formats.lerobot_v3_recording import read_recording
-from ..formats.lerobot_v3_tables import closed_table, table_files
+from ..formats.lerobot_v3_tables import closed_table, kept, newest, table_files
 from ..formats.whole import is_closed, parquet_ends
 from .edits import EPISODE_STATS_NAME, companions
 from .quality import control_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
+    from pathlib import Path, PurePosixPath
 
     from .episodes_v3 import Finished
-
-#: Where the files are kept that their recorder never closed, as it left them.
-AS_RECORDED: Final = PurePosixPath(".episoded/as_recorded")
 
 
 def recording_edits(root: Path, output: Path) -> list[Edit]:
@@ -61,11 +57,6 @@ def any_finished(output: Path) -> bool:
     return next(_published(output), None) is not None
 
 
-def kept(name: PurePosixPath) -> PurePosixPath:
-    """Where a shared file is kept as it was recorded. Not `.parquet`: LeRobot's recorder counts those."""
-    return AS_RECORDED / f"{str(name).replace('/', '__')}.kept"
-
-
 def _tables(root: Path, output: Path) -> Iterator[Edit]:
     """The files of `data/`: with the footer that their recorder never wrote, and where the output needs them."""
     for name in table_files(root):
@@ -75,16 +66,15 @@ def _tables(root: Path, output: Path) -> Iterator[Edit]:
 
 
 def _table(root: Path, output: Path, name: PurePosixPath, current: bytes | None) -> bytes | None:
-    """A recorder that was only slow goes on writing into what was kept: then that has more rows than ours."""
-    recorded = root / kept(name)
-    if output == root and recorded.is_file() and current is not None and parquet_ends(output / name):
-        refuse_while_written(recorded)
-        content = recorded.read_bytes()
-    else:
-        refuse_while_written(root / name)
-        content = (root / name).read_bytes()
-    new = content if is_closed(content) else closed_table(content, _features(root))
-    return None if new == current else new
+    features = _features(root)
+    source = newest(root, name, features)
+    if source == output / name and current is not None and is_closed(current):
+        return None
+    content = source.read_bytes()
+    if is_closed(content):
+        return content
+    refuse_while_written(source)
+    return closed_table(content, features)
 
 
 def _episodes(root: Path, output: Path, name: PurePosixPath, current: bytes | None) -> bytes | None:
