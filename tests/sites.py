@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,6 +18,8 @@ from hub_server import WRITE_TOKEN
 if TYPE_CHECKING:
     from episoded.processors.destinations.base import Destination
     from hub_server import HubServer
+    from moto_server import MotoServer
+    from sshd import Sshd
 
 
 #: sha256 -> content of every file that `files` made.
@@ -29,6 +32,8 @@ class Site(Protocol):
     kind: str
     settings: dict[str, Any]
     place: str
+    #: How often a depositor is killed in a test, and within how many seconds: about as long as it takes.
+    kills: tuple[int, float]
 
     def read(self, target: str) -> bytes | None:
         """What lies there under a name, None when nothing does. Not through the destination."""
@@ -53,6 +58,7 @@ class FolderSite:
     """A folder on this machine."""
 
     kind = "folder"
+    kills = (30, 0.15)
 
     def __init__(self, root: Path) -> None:
         root.mkdir()
@@ -78,6 +84,7 @@ class HubSite:
     """A dataset repo on the small Hub of tests/hub_server.py."""
 
     kind = "huggingface"
+    kills = (30, 0.15)
 
     def __init__(self, hub: HubServer, folder: Path, repo: str = "me/{dataset}", dataset: str = "towel") -> None:
         self.hub, self.repo = hub, repo.replace("{dataset}", dataset)
@@ -108,6 +115,53 @@ class HubSite:
 
     def remove(self, target: str) -> None:
         self.hub.repositories[self.repo].commit("by somebody else", "", {target: None})
+
+
+class S3Site:
+    """A bucket of a real S3 server (tests/moto_server.py), below a prefix."""
+
+    kind = "s3"
+    kills = (8, 1.0)
+
+    def __init__(self, server: MotoServer, bucket: str) -> None:
+        self.client, self.bucket = server.client(), bucket
+        self.client.create_bucket(Bucket=bucket)
+        self.place = f"s3://{bucket}/robots/towel"
+        self.settings: dict[str, Any] = {"url": f"s3://{bucket}/robots/{{dataset}}", "endpoint": server.url}
+
+    def read(self, target: str) -> bytes | None:
+        with suppress(self.client.exceptions.NoSuchKey):
+            found = self.client.get_object(Bucket=self.bucket, Key=self._key(target))
+            return bytes(found["Body"].read())
+        return None
+
+    def names(self) -> set[str]:
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket)
+        return {item["Key"].removeprefix("robots/towel/") for page in pages for item in page.get("Contents", [])}
+
+    def overwrite(self, target: str, data: bytes) -> None:
+        """With what a changed byte on a disk would leave as it was: the sha256 that goes along."""
+        key = self._key(target)
+        known = self.client.head_object(Bucket=self.bucket, Key=key)["Metadata"]
+        self.client.put_object(Bucket=self.bucket, Key=key, Body=data, Metadata=known)
+
+    def remove(self, target: str) -> None:
+        self.client.delete_object(Bucket=self.bucket, Key=self._key(target))
+
+    def _key(self, target: str) -> str:
+        return f"robots/towel/{target}"
+
+
+class RsyncSite(FolderSite):
+    """A folder behind a real sshd (tests/sshd.py)."""
+
+    kind = "rsync"
+    kills = (6, 2.0)
+
+    def __init__(self, server: Sshd, root: Path) -> None:
+        super().__init__(root)
+        self.place = f"{server.host}:{root}"
+        self.settings = {"address": self.place, "ssh": server.command}
 
 
 def files(folder: Path, contents: dict[str, bytes]) -> list[File]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import random
 import time
+import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,9 @@ import pytest
 
 from episoded.processors.destinations.errors import MutatedError
 from hub_server import HubServer
-from sites import FolderSite, HubSite, Site, as_json, files, opened, without_xet
+from moto_server import moto_server  # noqa: F401 - a fixture
+from sites import FolderSite, HubSite, RsyncSite, S3Site, Site, as_json, files, opened, without_xet
+from sshd import sshd  # noqa: F401 - a fixture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,16 +40,21 @@ CONTENTS = {
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
-@pytest.fixture(params=["folder", "hub, lfs", "hub, multipart", "hub, xet"])
+@pytest.fixture(params=["folder", "hub, lfs", "hub, multipart", "hub, xet", "rsync", "s3"])
 def site(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     kind, _, way = request.param.partition(", ")
-    if kind == "folder":
-        yield FolderSite(tmp_path / "folder")
-        return
-    without_xet(monkeypatch, tmp_path, wanted=way != "xet")
-    with HubServer(tmp_path / "hub") as hub:
-        hub.part_size = 1 << 20 if way == "multipart" else None
-        yield HubSite(hub, tmp_path)
+    match kind:
+        case "folder":
+            yield FolderSite(tmp_path / "folder")
+        case "rsync":
+            yield RsyncSite(request.getfixturevalue("sshd"), tmp_path / "folder")
+        case "s3":
+            yield S3Site(request.getfixturevalue("moto_server"), f"bucket-{uuid.uuid4().hex}")
+        case _:
+            without_xet(monkeypatch, tmp_path, wanted=way != "xet")
+            with HubServer(tmp_path / "hub") as hub:
+                hub.part_size = 1 << 20 if way == "multipart" else None
+                yield HubSite(hub, tmp_path)
 
 
 @pytest.fixture
@@ -203,10 +211,15 @@ class TestKills:
         listed = files(tmp_path / "source", contents)
         (tmp_path / "files.json").write_text(as_json(listed))
         chance, kills = random.Random(7), 0
+<<<<<<< HEAD
         for _ in range(5):
+=======
+        rounds, within_s = site.kills
+        for _ in range(rounds):
+>>>>>>> 815e4ee (Destinations s3 and rsync, held to what every destination promises)
             depositor = actor("deposit", site.kind, json.dumps(site.settings), site.place, tmp_path / "files.json")
             assert depositor.heard() == "begun"
-            time.sleep(chance.uniform(0, 0.15))  # a moment like any other: no condition is waited for
+            time.sleep(chance.uniform(0, within_s))  # a moment like any other: no condition is waited for
             depositor.kill()
             kills += 1
             whole = {target for target, data in contents.items() if site.read(target) == data}

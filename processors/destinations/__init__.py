@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 KINDS: Final = {
     "huggingface": ("episoded.processors.destinations.huggingface", "HuggingFaceParams", "HuggingFace"),
     "folder": ("episoded.processors.destinations.folder", "FolderParams", "Folder"),
+    "rsync": ("episoded.processors.destinations.rsync", "RsyncParams", "Rsync"),
+    "s3": ("episoded.processors.destinations.s3", "S3Params", "S3"),
 }
 
 
