@@ -58,7 +58,7 @@ class FolderSite:
     """A folder on this machine."""
 
     kind = "folder"
-    kills = (30, 0.15)
+    kills = (5, 0.15)
 
     def __init__(self, root: Path) -> None:
         root.mkdir()
@@ -84,7 +84,7 @@ class HubSite:
     """A dataset repo on the small Hub of tests/hub_server.py."""
 
     kind = "huggingface"
-    kills = (30, 0.15)
+    kills = (5, 0.15)
 
     def __init__(self, hub: HubServer, folder: Path, repo: str = "me/{dataset}", dataset: str = "towel") -> None:
         self.hub, self.repo = hub, repo.replace("{dataset}", dataset)
@@ -121,7 +121,7 @@ class S3Site:
     """A bucket of a real S3 server (tests/moto_server.py), below a prefix."""
 
     kind = "s3"
-    kills = (8, 1.0)
+    kills = (4, 1.0)
 
     def __init__(self, server: MotoServer, bucket: str) -> None:
         self.client, self.bucket = server.client(), bucket
@@ -156,7 +156,7 @@ class RsyncSite(FolderSite):
     """A folder behind a real sshd (tests/sshd.py)."""
 
     kind = "rsync"
-    kills = (6, 2.0)
+    kills = (3, 2.0)
 
     def __init__(self, server: Sshd, root: Path) -> None:
         super().__init__(root)

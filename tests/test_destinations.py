@@ -211,12 +211,8 @@ class TestKills:
         listed = files(tmp_path / "source", contents)
         (tmp_path / "files.json").write_text(as_json(listed))
         chance, kills = random.Random(7), 0
-<<<<<<< HEAD
-        for _ in range(5):
-=======
         rounds, within_s = site.kills
         for _ in range(rounds):
->>>>>>> 815e4ee (Destinations s3 and rsync, held to what every destination promises)
             depositor = actor("deposit", site.kind, json.dumps(site.settings), site.place, tmp_path / "files.json")
             assert depositor.heard() == "begun"
             time.sleep(chance.uniform(0, within_s))  # a moment like any other: no condition is waited for

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict
 
 from .base import Remote, check_sizes, unproven
 from .errors import BlockedError, MutatedError, RefusedError, TransientError
@@ -43,7 +43,7 @@ class RsyncParams(BaseModel):
 
     address: Annotated[str, AfterValidator(_address)]
     ssh: str = "ssh"
-    bytes_per_s: int = 0
+    bytes_per_s: ByteSize = ByteSize(0)
 
     @property
     def template(self) -> str:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field
 
 from .base import Remote, check_sizes, read_unchanged, unproven
 from .errors import BlockedError
@@ -58,7 +58,7 @@ class S3Params(BaseModel):
     proof: Literal["read", "metadata"] = "read"
     metadata: bool = True
     checksums: bool = True
-    part_bytes: Annotated[int, Field(ge=5 << 20)] = 16 << 20
+    part_bytes: Annotated[ByteSize, Field(ge=5 << 20)] = ByteSize(16 << 20)
 
     @property
     def template(self) -> str:
