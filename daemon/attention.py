@@ -30,7 +30,8 @@ def worth_watching(views: Iterable[DropView]) -> Iterator[Path]:
     finished = [dataset for dataset in datasets if dataset.finished and dataset.episodes]
     yield from (view.drop.path for view in views)
     for dataset in unfinished:
-        yield dataset.root
+        if dataset.root.is_dir():  # of a video by itself the folder around it tells
+            yield dataset.root
         yield from _where_it_grows(dataset)
     yield from (stranger for view in views for stranger, _ in view.strangers)
     for dataset in heapq.nlargest(RECENTLY_FINISHED, finished, key=_touched_ns):

@@ -8,13 +8,13 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from .attempts import AttemptPolicy
 from .errors import ConfigError, UsageError
 from .mistakes import Mistake, MistakesError, below, in_words, mistakes_in
 from .publisher.settings import DestinationConfig, known_keys
-from .quantities import AbsolutePath, Seconds, Size
+from .quantities import AbsolutePath, Count, Devices, Seconds, Size
 from .stages import STAGES, params_model
 
 if TYPE_CHECKING:
@@ -30,20 +30,6 @@ BUILT_IN: Final[dict[str, dict[str, Any]]] = {
     "depth": {"stages": ["depth"]},
     "full": {"stages": ["encode", "metadata", "tracks", "depth"]},
 }
-
-
-def _auto_or_count(value: object) -> object:
-    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
-        return value
-    raise ValueError('expected "auto" or a whole number from 1 on')
-
-
-def _gpus(value: object) -> object:
-    if value in ("auto", 0) and not isinstance(value, bool):
-        return value
-    if isinstance(value, (list, tuple)) and all(isinstance(one, (int, str)) for one in value):
-        return tuple(value)
-    raise ValueError('expected "auto", 0, or a list of GPUs such as [0, 1]')
 
 
 class _Model(BaseModel):
@@ -68,8 +54,8 @@ class WorkersConfig(_Model):
     `recycle_after`: episodes after which a worker is replaced by a fresh one.
     """
 
-    cpu: Annotated[Literal["auto"] | int, BeforeValidator(_auto_or_count)] = "auto"
-    gpus: Annotated[Literal["auto"] | Literal[0] | tuple[int | str, ...], BeforeValidator(_gpus)] = "auto"
+    cpu: Count = "auto"
+    gpus: Devices = "auto"
     without_gpu: Literal["cpu", "wait"] = "cpu"
     stall_s: Seconds = 600.0
     recycle_after: Annotated[int, Field(ge=1)] = 200
@@ -110,6 +96,18 @@ class DropConfig(_Model):
     quiet_s: Seconds = 60.0
     incomplete_s: Seconds = 600.0
     output: AbsolutePath | None = None
+    _takes_videos: bool = PrivateAttr(default=False)
+
+    @property
+    def takes_videos(self) -> bool:
+        """Whether a video that lies in it by itself is an episode: its pipeline has something to do for one."""
+        return self._takes_videos
+
+    def through(self, pipeline: Pipeline) -> DropConfig:
+        """The same folder with this pipeline."""
+        changed = self.model_copy(update={"pipeline": pipeline.name})
+        changed._takes_videos = "depth" in pipeline.stages
+        return changed
 
 
 class Pipeline(_Model):
@@ -168,7 +166,8 @@ class Config(_Model):
         given = value.get("pipelines", {})
         if not isinstance(given, dict):
             return value
-        tables = {**BUILT_IN, **given}
+        ours = {name: {**BUILT_IN.get(name, {}), **table} for name, table in given.items() if isinstance(table, dict)}
+        tables = {**BUILT_IN, **given, **ours}
         return value | {"pipelines": _named(tables)}
 
     @model_validator(mode="before")
@@ -185,6 +184,8 @@ class Config(_Model):
         aims = _unknown_destinations(sends, self.destinations)
         if mistakes := [*_unknown_pipelines(names, self.pipelines), *aims, *_nested(roots)]:
             raise MistakesError(mistakes)
+        for drop in self.drops:
+            drop._takes_videos = "depth" in self.pipelines[drop.pipeline].stages
         return self
 
     def destinations_of(self, pipeline: str) -> tuple[DestinationConfig, ...]:

@@ -18,7 +18,6 @@ from . import service_file
 from .errors import EpisodedError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
     from types import TracebackType
 
@@ -37,12 +36,9 @@ class PrivateService:
 
     `drop` is its drop folder, `config` its configuration, `log` what it writes to stderr. It drains and stops when its
     parent dies, unless it was started to `outlive` it. `rescan_s`: where events alone are to be seen at work, a lot.
-    `rule`: keys of the drop folder that are to be others.
     """
 
-    def __init__(
-        self, folder: Path, *, outlive: bool = False, rescan_s: float = 30.0, rule: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, folder: Path, *, outlive: bool = False, rescan_s: float = 30.0) -> None:
         self.folder = folder
         self.drop = folder / "drop"
         self.state_dir = folder / "state"
@@ -50,7 +46,6 @@ class PrivateService:
         self.log = folder / "daemon.log"
         self._outlive = outlive
         self._rescan_s = rescan_s
-        self._rule = {"complete": "marker", **(rule or {})}
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -135,7 +130,7 @@ class PrivateService:
                 "",
                 "[[drop]]",
                 f"path = {json.dumps(str(self.drop))}",
-                *(f"{key} = {json.dumps(value)}" for key, value in self._rule.items()),
+                'complete = "marker"',
                 f"incomplete_s = {INCOMPLETE_S:g}",
                 "",
             ]

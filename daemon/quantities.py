@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -31,6 +31,22 @@ def _absolute(path: Path) -> Path:
     return Path(os.path.normpath(path))
 
 
+def _auto_or_count(value: object) -> object:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise ValueError('expected "auto" or a whole number from 1 on')
+
+
+def _gpus(value: object) -> object:
+    if value in ("auto", 0) and not isinstance(value, bool):
+        return value
+    if isinstance(value, (list, tuple)) and all(isinstance(one, (int, str)) for one in value):
+        return tuple(value)
+    raise ValueError('expected "auto", 0, or a list of GPUs such as [0, 1]')
+
+
 Size = Annotated[int, BeforeValidator(_parse_size), Field(ge=0)]
 Seconds = Annotated[float, Field(gt=0)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+Count = Annotated[Literal["auto"] | int, BeforeValidator(_auto_or_count)]
+Devices = Annotated[Literal["auto"] | Literal[0] | tuple[int | str, ...], BeforeValidator(_gpus)]

@@ -94,7 +94,7 @@ class Scanner:
         datasets: list[DatasetView] = []
         strangers: list[tuple[Path, str]] = []
         try:
-            found = list(_datasets_below(drop.path))
+            found = list(_datasets_below(drop.path, videos=drop.takes_videos))
         except OSError as error:
             return DropView(drop, error=f"{drop.path}: {error.strerror}")
         for path, stranger in found:
@@ -157,8 +157,12 @@ def _report_bug(dataset: Path) -> None:
 
 
 def output_root(drop: DropConfig, root: Path, layout: Format) -> Path:
-    """Where the artifacts of a dataset go: into it, or below the drop folder's `output`, where its layout says."""
-    return layout.output(drop.output, root.relative_to(drop.path)) if drop.output else root
+    """Where the artifacts of a dataset go: into it, or below the drop folder's `output`, where its layout says.
+
+    Those of a video by itself, which is a file, go beside it.
+    """
+    top = drop.output or (drop.path if root.is_file() else None)
+    return layout.output(top, root.relative_to(drop.path)) if top else root
 
 
 def _listing(drop: DropConfig, root: Path, layout: Format) -> Listing:
@@ -180,8 +184,8 @@ def _names_in(folder: Path) -> frozenset[str]:
         return frozenset()
 
 
-def _datasets_below(folder: Path, depth: int = 1) -> Iterator[tuple[Path, str]]:
-    """(path, "") for each dataset, (path, reason) for each entry that holds none."""
+def _datasets_below(folder: Path, depth: int = 1, *, videos: bool = False) -> Iterator[tuple[Path, str]]:
+    """(path, "") for each dataset, (path, reason) for each entry that holds none. `videos`: files may be some."""
     with os.scandir(folder) as entries:
         children = sorted(entries, key=lambda entry: entry.name)
     for child in children:
@@ -194,15 +198,17 @@ def _datasets_below(folder: Path, depth: int = 1) -> Iterator[tuple[Path, str]]:
             yield path, "a symlink: not followed, it may leave the drop folder or lead to a dataset twice"
         elif child.is_dir():
             try:
-                yield from _datasets_at(path, depth)
+                yield from _datasets_at(path, depth, videos=videos)
             except OSError as error:
                 yield path, f"cannot be read: {error.strerror}"
+        elif videos and formats.is_video(child.name):
+            yield path, ""
 
 
-def _datasets_at(path: Path, depth: int) -> list[tuple[Path, str]]:
+def _datasets_at(path: Path, depth: int, *, videos: bool) -> list[tuple[Path, str]]:
     if formats.detect(path):
         return [(path, "")]
-    if depth < MAX_DEPTH and _any_dataset(inner := list(_datasets_below(path, depth + 1))):
+    if depth < MAX_DEPTH and _any_dataset(inner := list(_datasets_below(path, depth + 1, videos=videos))):
         return inner
     return [(path, "not a dataset (yet): no meta/info.json, no DROID episodes")]
 

@@ -80,16 +80,16 @@ def find(path: Path, config: Config, *, pipeline: str | None = None, output: Pat
     if root is None and not place.is_dir() and (drop is None or place != drop.path):
         raise UnknownTargetError("no_such_path", f"{path}: there is no such dataset or episode", _how_to_name_one(drop))
     used = drop or DropConfig(path=root.parent if root else place, complete="rename")
-    used = used.model_copy(update={"pipeline": _pipeline(pipeline or used.pipeline, config)})
+    used = used.through(config.pipelines[_pipeline(pipeline or used.pipeline, config)])
     if output is not None:
         used = used.model_copy(update={"output": _output(output, root or place)})
     episode = _episode(root, place) if root and root != place else None
     return Target(root or place, used, drop is not None, root is not None, episode)
 
 
-def find_episode(path: Path, config: Config, *, output: Path | None = None) -> Target:
+def find_episode(path: Path, config: Config) -> Target:
     """Like `find`, where one episode is wanted; a dataset with a single episode will do."""
-    target = find(path, config, output=output)
+    target = find(path, config)
     if target.episode or not target.is_dataset:
         ids: list[str] = [target.episode] if target.episode else []
     else:
@@ -117,7 +117,7 @@ def _dataset_around(place: Path, drop: DropConfig | None) -> Path | None:
 
     A drop folder is never one itself.
     """
-    folders = (place, *place.parents)
+    folders = (*place.parents, place) if place.is_file() else (place, *place.parents)  # a video of a dataset is no drop
     if drop:
         folders = tuple(reversed([folder for folder in folders if drop.path in folder.parents]))
     return next((folder for folder in folders if formats.detect(folder)), None)

@@ -29,5 +29,5 @@ def work_for(
 
 def prepare_output(dataset: DatasetView) -> None:
     """Make the output root of a dataset that is not finished in place. Never makes the dataset itself."""
-    if dataset.drop.output and dataset.output != dataset.root:
-        fsio.make_dirs(dataset.output, below=dataset.drop.output)
+    if dataset.output != dataset.root:
+        fsio.make_dirs(dataset.output, below=dataset.drop.output or dataset.drop.path)

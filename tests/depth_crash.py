@@ -43,7 +43,7 @@ def outputs(root: Path) -> dict[str, str]:
 
 def finish(root: Path, source: KnownDepth) -> None:
     """Work on the episode, and leave a note of how many frames were computed."""
-    ladder.WAYS["video"] = lambda _: source
+    ladder.WAYS["video"] = lambda case: ladder.Way(source, case.frames)
     if not work(root).control.markers().ready:
         assert chain.work_on(work(root)) == "ready"
     (root.parent / f"{root.name}.asked").write_text(json.dumps(source.asked))

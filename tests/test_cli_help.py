@@ -32,14 +32,12 @@ COMMANDS = (
     "submit",
     "status",
     "show",
-    "report",
     "wait",
     "retry",
     "verify",
     "doctor",
     "demo",
     "bench",
-    "calibration",
 )
 DOCUMENTED = (Path(__file__).parent.parent / "docs" / "cli.md").read_text()
 

@@ -20,7 +20,7 @@ FIRST, STEP = 75, 11
 def known(monkeypatch: pytest.MonkeyPatch) -> Callable[[], KnownDepth]:
     def put() -> KnownDepth:
         source = KnownDepth()
-        monkeypatch.setitem(ladder.WAYS, "video", lambda _: source)
+        monkeypatch.setitem(ladder.WAYS, "video", lambda case: ladder.Way(source, case.frames))
         return source
 
     return put

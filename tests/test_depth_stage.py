@@ -31,7 +31,7 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Use:
 
     def put(way: str = "video", **settings: Any) -> KnownDepth:
         source = KnownDepth(**settings)
-        monkeypatch.setitem(ladder.WAYS, way, lambda _: source)
+        monkeypatch.setitem(ladder.WAYS, way, lambda case: ladder.Way(source, case.frames))
         return source
 
     return put
@@ -273,7 +273,9 @@ class TestWays:
     ) -> None:
         self.not_here(monkeypatch, "stereo")
         use("video")
-        artifacts = run(episode(tmp_path / "data", 3), tmp_path / "scratch", ways=("stereo", "video"))
+        artifacts = run(
+            episode(tmp_path / "data", 3), tmp_path / "scratch", ways=("stereo", "video"), calibration="x.json"
+        )
         passed_over = {"way": "stereo", "taken": False, "why": "there is no second lens"}
         assert description(artifacts)["ladder"] == [passed_over, {"way": "video", "taken": True}]
         assert artifacts["episode_000000.mkv"].facts["way"] == "video"
@@ -281,14 +283,16 @@ class TestWays:
     def test_no_way_fails_with_the_reasons(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.not_here(monkeypatch, "stereo")
         with pytest.raises(EpisodedError, match="no second lens") as refused:
-            run(episode(tmp_path / "data", 3), tmp_path / "scratch", ways=("stereo",))
+            run(episode(tmp_path / "data", 3), tmp_path / "scratch", ways=("stereo",), calibration="x.json")
         assert refused.value.code == "depth_no_way"
 
     def test_none_lets_a_camera_go_without_depth_and_says_so(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         self.not_here(monkeypatch, "stereo")
-        artifacts = run(episode(tmp_path / "data", 3), tmp_path / "scratch", ways=("stereo", "none"))
+        artifacts = run(
+            episode(tmp_path / "data", 3), tmp_path / "scratch", ways=("stereo", "none"), calibration="x.json"
+        )
         assert list(artifacts) == ["episode_000000.json"]
         assert description(artifacts)["kind"] == "no_depth"
 
@@ -351,6 +355,7 @@ class TestSettings:
             {"ways": ("video", "video")},
             {"ways": ("none", "video")},
             {"ways": ("frame",)},
+            {"ways": ("stereo",)},
             {"ways": ("magic",)},
             {"input_size": 500},
             {"depth_scale": 1},

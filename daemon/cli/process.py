@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .. import target as targets
-from ..errors import ExitCode
+from ..errors import ExitCode, UsageError
 from ..target import Target
 from .options import WORK, ConfigOption, PathArgument, settings
 
@@ -34,9 +34,6 @@ def process(
         Path | None,
         typer.Option(metavar="DIR", help="Put finished datasets below DIR, each under its name, instead of in place."),
     ] = None,
-    limit: Annotated[
-        int, typer.Option(min=-1, metavar="N", help="Only the first N episodes that are not finished yet; -1: all.")
-    ] = -1,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes to work with; default: [workers] cpu.")] = None,
     profile: Annotated[
         str | None, typer.Option(metavar="NAME", rich_help_panel=_ENCODE, help="training, brief, lerobot, archive.")
@@ -57,14 +54,25 @@ def process(
     """Process what lies at PATH now, with progress bars. No service is needed.
 
     The same chain, claims and checkpoints as the service, so both may run at once, and a call that was interrupted goes
-    on where it stopped. Ctrl-C stops after the camera in hand, a second one at once. Exit: 0 all ready, 1 not all; with
-    --limit, of those it took.
+    on where it stopped. Ctrl-C stops after the camera in hand, a second one at once. Exit: 0 all ready, 1 not all.
     """
     encode = {"profile": profile, "codec": codec, "preset": preset, "crf": crf, "gop": gop}
     chosen = _for_this_call(settings(config), workers, verbose)
     target = targets.find(path, chosen, pipeline=pipeline, output=output)
+    _refuse_idle_video(target, chosen)
     chosen = _with_encode(chosen, target.drop.pipeline, encode)
-    raise typer.Exit(_process(target, chosen, limit, bars=sys.stdout.isatty() and not verbose))
+    raise typer.Exit(_process(target, chosen, bars=sys.stdout.isatty() and not verbose))
+
+
+def _refuse_idle_video(target: Target, config: "Config") -> None:
+    """A video by itself would pass through a pipeline that only knows datasets, and be called ready."""
+    name = target.drop.pipeline
+    if target.root.is_file() and "depth" not in config.pipelines[name].stages:
+        raise UsageError(
+            "no_stage_for_video",
+            f"the pipeline {name!r} has no stage for a video by itself: {target.root}",
+            "choose one with depth: --pipeline depth",
+        )
 
 
 def _for_this_call(config: "Config", workers: int | None, verbose: bool) -> "Config":
@@ -86,13 +94,13 @@ def _with_encode(config: "Config", name: str, changes: dict[str, Any]) -> "Confi
     return with_stage_settings(config, name, "encode", named) if named else config
 
 
-def _process(target: Target, config: "Config", limit: int, *, bars: bool) -> ExitCode:
+def _process(target: Target, config: "Config", *, bars: bool) -> ExitCode:
     from .. import batch, logs
     from .progress import Bars, Lines
 
     logs.configure(config.service.log_level)
     view = target.view()
-    plan = batch.plan(view, config).limited(limit)
+    plan = batch.plan(view, config)
     batch.prepare(view)
     started = time.monotonic()
     episodes = sum(job.kind == "work" for job in plan.jobs)
@@ -104,7 +112,7 @@ def _process(target: Target, config: "Config", limit: int, *, bars: bool) -> Exi
         run.run(plan.jobs)
         if not run.stops:
             batch.mend(target.view(), config)
-    return _conclude(display, target, run, time.monotonic() - started, limited=limit >= 0)
+    return _conclude(display, target, run, time.monotonic() - started)
 
 
 def _listen_to_signals(run: "Batch") -> None:
@@ -126,8 +134,8 @@ def _show_left(display: "Lines", left: "Left") -> None:
         display.note(f"what to do: {left.hint}")
 
 
-def _conclude(display: "Lines", target: Target, run: "Batch", seconds: float, *, limited: bool) -> ExitCode:
-    """The last lines, and the exit code: 0 when every episode that is known here (or was to be taken) is ready."""
+def _conclude(display: "Lines", target: Target, run: "Batch", seconds: float) -> ExitCode:
+    """The last lines, and the exit code: 0 when every episode that is known here is ready."""
     from .terminal import duration, plural
 
     view = target.view()
@@ -148,13 +156,8 @@ def _conclude(display: "Lines", target: Target, run: "Batch", seconds: float, *,
         if done:
             display.say("output", f"{dataset.output}: {done} of {plural(len(dataset.episodes), 'episode')} ready")
     if failed:
-        where = f"{target}" + (
-            f" --output {target.drop.output}" if target.drop.output and not target.configured else ""
-        )
-        display.say("failed", f"{plural(failed, 'episode')}; once mended: episoded retry {where}", "red")
+        display.say("failed", f"{plural(failed, 'episode')}; once mended: episoded retry {target}", "red")
     all_ready = total > 0 and ready == total and not refused
-    if limited and total and not refused and not run.stops and not run.objection:
-        all_ready = all(ending.ended in ("ready", "tidied") for ending in run.endings)
     words = f"{ready} of {plural(total, 'episode')} ready" if total else "no episode here"
     display.say("done" if all_ready else "not done", f"{words}, {duration(seconds)}", "green" if all_ready else "red")
     return ExitCode.OK if all_ready else ExitCode.FAILED

@@ -6,16 +6,16 @@ import time
 from typing import TYPE_CHECKING
 
 from rich.padding import Padding
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from .terminal import console, duration, show, shown
+from .terminal import console, duration, rate, show, shown
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rich.progress import TaskID
+    from rich.progress import Task, TaskID
 
     from ..jobs import Job
     from ..supervisor import Ending, Slot
@@ -91,6 +91,14 @@ class Lines:
         show(line, self.console)
 
 
+class FrameRateColumn(ProgressColumn):
+    """Frames per second of a worker's unit; nothing for the bar that counts episodes."""
+
+    def render(self, task: Task) -> Text:
+        """Of the task at hand."""
+        return Text(rate(task.speed) if task.speed and task.fields.get("frames") else "", "dim")
+
+
 class Bars(Lines):
     """A bar for all episodes and one for each worker; what has ended scrolls by above them."""
 
@@ -100,6 +108,7 @@ class Bars(Lines):
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
+            FrameRateColumn(),
             TimeRemainingColumn(compact=True),
             console=self.console,
             transient=True,
@@ -129,7 +138,7 @@ class Bars(Lines):
         """Bring the workers' bars up to date."""
         for slot in slots:
             if slot.name not in self._tasks:
-                self._tasks[slot.name] = self._progress.add_task("", total=None, visible=False)
+                self._tasks[slot.name] = self._progress.add_task("", total=None, visible=False, frames=True)
             self._show(slot, self._tasks[slot.name])
 
     def _show(self, slot: Slot, task: TaskID) -> None:

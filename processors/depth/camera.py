@@ -27,50 +27,53 @@ from .params import DepthParams
 from .parts import FolderParts
 from .segments import Segments
 from .source import Piece
-from .stage import target
+from .stage import inputs, target
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
     from pathlib import Path
 
-    from ..base import StageContext, Unit
+    from ..base import StageContext
     from ..episode import Camera
     from .codes import Codes
     from .exports import Export
     from .frames import VideoFrames
     from .ladder import Choice
-    from .source import DepthSource
+    from .source import DepthSource, Frames
 
     CameraFrames = VideoFrames | PngFrames
 
 
-def make_depth(camera: Camera, unit: Unit, ctx: StageContext) -> list[Artifact]:
-    """The artifacts of one camera; see `DepthProcessor.run` for the errors."""
-    return _Making(camera, unit, ctx).artifacts()
+def make_depth(camera: Camera, name: str, ctx: StageContext) -> list[Artifact]:
+    """The artifacts of one camera, `name` being that of its unit; see `DepthProcessor.run` for the errors."""
+    return _Making(camera, name, ctx).artifacts()
 
 
 class _Making:
-    """One camera on its way."""
+    """One camera on its way. `recorded`: its frames as they were recorded; `frames`: those that its maps belong to."""
 
-    def __init__(self, camera: Camera, unit: Unit, ctx: StageContext) -> None:
+    def __init__(self, camera: Camera, name: str, ctx: StageContext) -> None:
         assert isinstance(ctx.params, DepthParams)
         self.camera, self.ctx, self.params = camera, ctx, ctx.params
         self.started = time.perf_counter()
-        self.scratch = ctx.scratch / unit.name
+        self.scratch = ctx.scratch / name
         self.scratch.mkdir(exist_ok=True)
         self.target = target(ctx.episode, camera)
-        self.frames = self._look_at(unit.inputs)
-        self.read_from = _describe_input(self.frames, ctx)
+        self.recorded = self._frames_of(camera)
+        self.frames: Frames = self.recorded
+        self.read_from = _describe_input(self.recorded, ctx)
 
     def artifacts(self) -> list[Artifact]:
         """Depth video, description and exports; only a description where no way was possible."""
-        choice = choose(Case(self.camera, self.frames, self.params, self.ctx))
-        if choice.source is None:
+        ctx = self.ctx
+        choice = choose(Case(self.camera, self.recorded, self.params, ctx.episode, self._frames_of, ctx.devices))
+        if choice.way is None:
             described = without_depth(self.read_from, choice.ladder)
             return [self._description(described, {"kind": "no_depth", "frames": 0})]
-        segments = self._segments(choice.source)
-        resumed = self._make(choice.source, segments)
-        result = self._result(choice, segments)
+        source, self.frames = choice.way.source, choice.way.frames
+        segments = self._segments(source)
+        resumed = self._make(source, segments)
+        result = self._result(source, choice, segments)
         video = self.scratch / "depth.mkv"
         height, width = segments.size
         files = [segment.path for segment in segments.done]
@@ -83,15 +86,17 @@ class _Making:
         described["exports"] = {key: value for export in exports for key, value in export.describe().items()}
         return [Artifact(video, self.target, facts), self._description(described), *extra]
 
-    def _look_at(self, paths: Sequence[Path]) -> CameraFrames:
-        if len(paths) == 1 and paths[0].suffix.lower() != ".png":
+    def _frames_of(self, camera: Camera) -> CameraFrames:
+        """Look at what a camera of the episode recorded; a video is decoded once to know how many frames it has."""
+        paths = inputs(self.ctx.episode, camera, self.params)
+        if camera.frames is not None and paths == camera.frames.paths:
+            return PngFrames.of(paths, self.ctx.episode.fps)
 
-            def tick(_: int) -> None:
-                self.ctx.check_cancelled()
-                self.ctx.progress(0, 0)
+        def tick(_: int) -> None:
+            self.ctx.check_cancelled()
+            self.ctx.progress(0, 0)
 
-            return look_at(paths[0], self.ctx.threads, tick)
-        return PngFrames.of(tuple(paths), self.ctx.episode.fps)
+        return look_at(paths[0], self.ctx.threads, tick)
 
     def _segments(self, source: DepthSource) -> Segments:
         frames, parts = self.frames, self.ctx.parts or FolderParts(self.scratch / "parts")
@@ -102,7 +107,7 @@ class _Making:
             self.scratch,
             json.dumps(identity, sort_keys=True),
             (frames.height, frames.width),
-            frames.rate,
+            self.recorded.rate,
             self.params.segment_frames,
             self.ctx.threads,
         )
@@ -157,19 +162,17 @@ class _Making:
 
         return choose_codes
 
-    def _result(self, choice: Choice, segments: Segments) -> Result:
-        source = choice.source
-        assert source is not None
+    def _result(self, source: DepthSource, choice: Choice, segments: Segments) -> Result:
         estimator: dict[str, Any] = {"name": source.name, "gives": source.kind, **source.facts}
         if source.kind == "disparity_relative" and (scale := self._measured_scale()):
             formula = "1 / depth in metres = a * disparity + b"
             estimator["measured_scale"] = {"a": scale.a, "b": scale.b, "formula": formula}
-        frames = self.frames
+        recorded = self.recorded
         return Result(
-            (frames.height, frames.width),
-            frames.rate,
-            frames.rotation_deg,
-            frames.times_s,
+            segments.size,
+            recorded.rate,
+            recorded.rotation_deg,
+            recorded.times_s,
             self.read_from,
             estimator,
             choice.ladder,
@@ -215,7 +218,7 @@ class _Making:
             "codec": described["format"],
             "pix_fmt": described["encoding"],
             "way": choice.ladder[-1]["way"],
-            "model": estimator.get("model", estimator["name"]),
+            "model": estimator.get("model") or estimator.get("method") or estimator["name"],
             "resumed": resumed,
             "devices": list(self.ctx.devices),
             "seconds": round(time.perf_counter() - self.started, 3),

@@ -106,8 +106,8 @@ def tags(result: Result) -> dict[str, str]:
         "DEPTH_DECODE": described["decode_formula"],
         "DEPTH_INVALID": "0",
         "DEPTH_RATE": str(result.rate),
-        "DEPTH_MODEL": estimator.get("model", estimator.get("name", "")),
-        "DEPTH_MODEL_SHA256": estimator.get("weights_sha256", ""),
+        "DEPTH_MODEL": estimator.get("model") or estimator.get("method") or estimator.get("name", ""),
+        "DEPTH_MODEL_SHA256": digest if isinstance(digest := estimator.get("weights_sha256"), str) else "",
     }
     if "disparity_reference" in described:
         words["DEPTH_REFERENCE"] = repr(described["disparity_reference"])

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 from ..errors import EpisodedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from ..base import StageContext
-    from ..episode import Camera
+    from ..episode import Camera, Episode
     from .params import DepthParams
     from .source import DepthSource, Frames
 
@@ -24,35 +23,52 @@ class NotPossible(Exception):  # noqa: N818 - no error: there are other ways
 
 
 @dataclass(frozen=True)
+class Way:
+    """A source of depth, and the frames that its maps belong to: of a stereo pair, those of the left eye."""
+
+    source: DepthSource
+    frames: Frames
+
+
+@dataclass(frozen=True)
 class Choice:
     """What makes the depth of a camera (None: nothing), and each way that was looked at: JSON values."""
 
-    source: DepthSource | None
+    way: Way | None
     ladder: tuple[dict[str, Any], ...]
 
 
 @dataclass(frozen=True)
 class Case:
-    """One camera with everything that a way may ask for. `frames`: what its depth would be made from."""
+    """One camera with everything that a way may ask for.
+
+    `frames`: its pictures. `frames_of(camera)`: those of another camera of the episode. `devices`: to compute on.
+    """
 
     camera: Camera
     frames: Frames
     params: DepthParams
-    ctx: StageContext
+    episode: Episode
+    frames_of: Callable[[Camera], Frames]
+    devices: Sequence[str] = ("cpu",)
 
 
 def choose(case: Case) -> Choice:
-    """The first possible way. Raises EpisodedError (`depth_no_way`) when none of them is."""
+    """The first possible way.
+
+    Raises EpisodedError: `depth_no_way` when none of them is, `gpu_unusable`, and what opening the chosen source
+    raises: a model that is missing is not passed over.
+    """
     ladder: list[dict[str, Any]] = []
-    for way in case.params.ways:
-        if way == "none":
-            return Choice(None, (*ladder, {"way": way, "taken": True}))
+    for name in case.params.ways:
+        if name == "none":
+            return Choice(None, (*ladder, {"way": name, "taken": True}))
         try:
-            source = WAYS[way](case)
+            way = WAYS[name](case)
         except NotPossible as reason:
-            ladder.append({"way": way, "taken": False, "why": str(reason)})
+            ladder.append({"way": name, "taken": False, "why": str(reason)})
         else:
-            return Choice(source, (*ladder, {"way": way, "taken": True}))
+            return Choice(way, (*ladder, {"way": name, "taken": True}))
     why = "; ".join(f"{rung['way']}: {rung['why']}" for rung in ladder)
     raise EpisodedError(
         "depth_no_way",
@@ -61,15 +77,61 @@ def choose(case: Case) -> Choice:
     )
 
 
-def _video(case: Case) -> DepthSource:
+def _video(case: Case) -> Way:
     """Video-Depth-Anything: any video, consistent over time."""
     from .video_model import video_depth_anything
 
+    _check_devices(case.devices)
     params = case.params
     alignment = None if params.align == "auto" else params.align
-    return video_depth_anything(
+    source = video_depth_anything(
         params.model, params.weights, input_size=params.input_size, precision=params.precision, alignment=alignment
     )
+    return Way(source, case.frames)
 
 
-WAYS: dict[str, Callable[[Case], DepthSource]] = {"video": _video}
+def _frame(case: Case) -> Way:
+    """A model that sees each frame by itself: sharp, but what it says of a thing may jump from frame to frame."""
+    from .per_frame import per_frame_model
+
+    _check_devices(case.devices)
+    assert case.params.frame_model is not None
+    return Way(per_frame_model(case.params.frame_model), case.frames)
+
+
+def _stereo(case: Case) -> Way:
+    """Two lenses whose calibration is known: metric, and no model guesses anything."""
+    from .stereo import StereoSource, read_calibration
+    from .stereo_pairs import LeftEye, SideBySide, TwoVideos, is_side_by_side
+
+    params, frames = case.params, case.frames
+    if params.calibration is None:
+        raise NotPossible("no calibration is configured")
+    pairs: SideBySide | TwoVideos
+    if other := params.right.get(case.camera.key):
+        camera = next((camera for camera in case.episode.cameras if camera.key == other), None)
+        if camera is None:
+            raise NotPossible(f"there is no camera {other} to its right")
+        pairs = TwoVideos(frames, case.frames_of(camera))
+    elif is_side_by_side(frames.height, frames.width):
+        pairs = SideBySide(frames)
+    else:
+        raise NotPossible("its pictures are not two side by side, and `right` names no second camera")
+    return Way(StereoSource(pairs, read_calibration(params.calibration)), LeftEye(pairs))
+
+
+def _check_devices(devices: Sequence[str]) -> None:
+    """The driver shows a GPU that torch cannot use: said before a model is loaded, with what mends it."""
+    if not any(device.startswith("cuda") for device in devices):
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        raise EpisodedError(
+            "gpu_unusable",
+            f"torch {torch.__version__} cannot use the GPU of this machine",
+            "install a build of torch for its driver (`episoded doctor` says more), or set [workers] gpus = 0",
+        )
+
+
+WAYS: dict[str, Callable[[Case], Way]] = {"stereo": _stereo, "video": _video, "frame": _frame}

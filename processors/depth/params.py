@@ -27,7 +27,8 @@ class DepthParams(BaseModel):
 
     `ways`: tried in this order for each camera; the first that is possible is taken. `model`, `weights`, `input_size`,
     `align`: of the video model; `frame_model`: of the transformers library, for the way "frame". `calibration`: for the
-    way "stereo". `read`: make depth of the finished "video", or of the PNG "frames" while they are there.
+    way "stereo"; `right`: left camera -> right camera, where each eye has a video of its own. `read`: make depth of the
+    finished "video", or of the PNG "frames" while they are there.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -43,6 +44,7 @@ class DepthParams(BaseModel):
     precision: Literal["auto", "fp32", "fp16"] = "auto"
     frame_model: str | None = None
     calibration: Path | None = None
+    right: dict[str, str] = Field(default_factory=dict)
 
     depth_scale: Annotated[int, Field(ge=1000, le=65535)] = 1000
     measured_scale: dict[str, Scale] = Field(default_factory=dict)
@@ -70,4 +72,6 @@ class DepthParams(BaseModel):
     def _fits(self) -> Self:
         if "frame" in self.ways and self.frame_model is None:
             raise ValueError('the way "frame" needs a frame_model, the id of a model in the table of docs/depth.md')
+        if "stereo" in self.ways and self.calibration is None:
+            raise ValueError('the way "stereo" needs a calibration')
         return self

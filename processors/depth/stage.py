@@ -44,7 +44,7 @@ class DepthProcessor:
         """One for each camera that is asked for; its input is its video or, as long as there is none, its frames."""
         assert isinstance(params, DepthParams)
         wanted = [camera for camera in episode.cameras if _is_wanted(camera, params)]
-        return [Unit(_unit_name(camera), inputs(episode, camera, params)) for camera in wanted]
+        return [Unit(_unit_name(camera), _all_inputs(episode, camera, params)) for camera in wanted]
 
     def run(self, unit: Unit, ctx: StageContext) -> Sequence[Artifact]:
         """Make the depth of one camera.
@@ -58,7 +58,7 @@ class DepthProcessor:
 
         camera = next(camera for camera in ctx.episode.cameras if _unit_name(camera) == unit.name)
         try:
-            return make_depth(camera, unit, ctx)
+            return make_depth(camera, unit.name, ctx)
         except OSError as error:
             raise from_os_error(error) from error
 
@@ -80,6 +80,12 @@ def inputs(episode: Episode, camera: Camera, params: DepthParams) -> tuple[Path,
     return frames
 
 
+def _all_inputs(episode: Episode, camera: Camera, params: DepthParams) -> tuple[Path, ...]:
+    """Those of the camera, and of the one to its right."""
+    right = [other for other in episode.cameras if other.key == params.right.get(camera.key)]
+    return tuple(path for each in (camera, *right) for path in inputs(episode, each, params))
+
+
 def target(episode: Episode, camera: Camera) -> PurePosixPath:
     """Where a camera's depth video belongs, relative to the output: where its layout says, else below `depth/`.
 
@@ -98,4 +104,7 @@ def _unit_name(camera: Camera) -> str:
 
 
 def _is_wanted(camera: Camera, params: DepthParams) -> bool:
+    """Whether it is asked for; the right eye of a pair has no depth of its own."""
+    if "stereo" in params.ways and camera.key in params.right.values():
+        return False
     return any(fnmatchcase(camera.key, pattern) for pattern in params.cameras)

@@ -24,9 +24,17 @@ WIDE = 3.0  # width / height from which a picture is two side by side: one eye w
 class Pairs(Protocol):
     """Pictures of both eyes. `height`, `width`: of one of them."""
 
-    count: int
-    height: int
-    width: int
+    @property
+    def count(self) -> int:
+        """Frames."""
+
+    @property
+    def height(self) -> int:
+        """Of one eye."""
+
+    @property
+    def width(self) -> int:
+        """Of one eye."""
 
     def read(self, start: int = 0) -> Iterator[tuple[Picture, Picture]]:
         """(left, right) of frames `start` to `count` - 1."""

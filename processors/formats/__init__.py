@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Final
 from .droid import Droid
 from .lerobot import LeRobot
 from .lerobot_v3 import LeRobotV3
-from .names import is_ignored
+from .names import is_ignored, is_video
+from .video import Video
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from .base import Format
 
-__all__ = ["FORMATS", "by_name", "detect", "is_ignored"]
+__all__ = ["FORMATS", "by_name", "detect", "is_ignored", "is_video"]
 
 #: Every layout, in the order in which they are tried.
-FORMATS: Final[tuple[Format, ...]] = (LeRobotV3(), LeRobot(), Droid())
+FORMATS: Final[tuple[Format, ...]] = (LeRobotV3(), LeRobot(), Droid(), Video())
 
 
 def detect(root: Path) -> Format | None:

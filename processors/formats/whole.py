@@ -78,6 +78,21 @@ def json_ends(path: Path) -> bool:
     return _tail(path, 16).rstrip().endswith((b"}", b"]"))
 
 
+def mp4_cut_off(path: Path) -> bool:
+    """Whether a box of an MP4 reaches beyond the end of the file: the rest of it is missing."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        offset = 0
+        while offset < size:
+            length, _ = _box_at(file, offset, size)
+            if length < _BOX_HEADER:
+                return False  # no box at all: whoever decodes it will say what it is
+            if offset + length > size:
+                return True
+            offset += length
+    return False
+
+
 def is_pointer(path: Path) -> bool:
     """Whether a Git LFS pointer lies where the file should (a clone without `git lfs pull`)."""
     if path.stat().st_size > _LARGEST_POINTER:
