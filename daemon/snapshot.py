@@ -133,6 +133,53 @@ class Drop:
 
 
 @dataclass(frozen=True, slots=True)
+class Blocked:
+    """Why something does not get to a destination until a person has mended it; `episodes`: the first few, and `count`.
+
+    A destination that is blocked as a whole has no episodes here.
+    """
+
+    code: str
+    message: str
+    hint: str
+    count: int = 0
+    episodes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Moving:
+    """Bytes on their way: `done` of `total`, bytes per second, seconds left."""
+
+    done: int
+    total: int
+    rate: int
+    eta_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """One destination. `waiting`, `published`: episodes that are ready and have no receipt of it, and those that have.
+
+    Only a running service knows the rest: what it is `doing` there, the last commit, since when it is offline, the last
+    `trouble` and in how many seconds it is tried again. `blocked`: the destination, then episodes by reason.
+    """
+
+    name: str
+    kind: str
+    place: str
+    waiting: int
+    published: int
+    blocked: tuple[Blocked, ...]
+    doing: str | None = None
+    moving: Moving | None = None
+    last_commit: str | None = None
+    last_commit_at: float | None = None
+    offline_since: float | None = None
+    trouble: str | None = None
+    again_in_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything at one moment (`at`, Unix seconds)."""
 
@@ -141,16 +188,18 @@ class Snapshot:
     version: str
     service: Service
     drops: tuple[Drop, ...]
+    destinations: tuple[Destination, ...] = ()
 
     @property
     def failed(self) -> bool:
-        """Whether something needs a person: a failed episode, a refused dataset, a folder that cannot be used."""
+        """Whether something needs a person: an episode, a dataset, a folder or a destination."""
         datasets = [dataset for drop in self.drops for dataset in drop.datasets]
         return (
             any(dataset.counts[State.FAILED] for dataset in datasets)
             or any(dataset.refusal and not dataset.refusal.passing for dataset in datasets)
             or any(drop.error for drop in self.drops)
             or bool(self.service.problems)
+            or any(destination.blocked for destination in self.destinations)
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from . import service_file
 from .control import read_json
 from .identity import product_version
+from .publisher.status import destinations
 from .snapshot import SCHEMA, Dataset, Drop, Failure, Held, Refusal, Running, Service, Snapshot
 from .state import State
 
@@ -35,8 +36,9 @@ def take(config: Config, views: Iterable[DropView], now: float | None = None) ->
     at = time.time() if now is None else now
     report, hidden = _listen(config.service.state_dir)
     service = _service(config.service.state_dir, report, hidden=hidden)
-    drops = tuple(_Picture(config, view, report, at).drop() for view in views)
-    return Snapshot(SCHEMA, at, product_version(), service, drops)
+    seen = tuple(views)
+    drops = tuple(_Picture(config, view, report, at).drop() for view in seen)
+    return Snapshot(SCHEMA, at, product_version(), service, drops, destinations(config, seen, report))
 
 
 def _listen(state_dir: Path) -> tuple[ServiceReport | None, bool]:

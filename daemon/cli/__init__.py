@@ -13,6 +13,7 @@ from . import (
     demo,
     doctor,
     process,
+    publish,
     push,
     retry,
     run,
@@ -30,6 +31,7 @@ from .terminal import shown
 _COMMANDS = (
     demo,
     process,
+    publish,
     push,
     convert,
     submit,

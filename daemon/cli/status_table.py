@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..state import State
+from .status_destinations import destinations
 from .terminal import duration, first_few, plural, rate, shown, size
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def table(snapshot: Snapshot) -> RenderableType:
         blocks += ["", Text("no drop folder is configured; `episoded process DATASET` needs none", "yellow")]
     for drop in snapshot.drops:
         blocks += ["", _headline(drop), *_drop(drop, snapshot.at)]
+    blocks += destinations(snapshot.destinations, snapshot.at)
     return Group(*blocks)
 
 

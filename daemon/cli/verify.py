@@ -12,7 +12,7 @@ from .. import artifacts
 from .. import target as targets
 from ..errors import ExitCode, UnknownTargetError
 from .options import MEND, ConfigOption, JsonOption, PathArgument, settings
-from .verify_report import bar, print_damage, print_report, print_summary
+from .verify_report import bar, print_damage, print_remote, print_report, print_summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from episoded.processors.lerobot.inspect import Report
 
     from ..config import Config
+    from ..publisher.remote import RemoteVerified
     from ..scan import DatasetView
 
+RemoteOption = Annotated[bool, typer.Option("--remote", help="Read back from every destination, too.")]
 DeepOption = Annotated[bool, typer.Option("--deep", help="Decode every picture, not only the first and the last.")]
 
 
@@ -31,30 +33,51 @@ def register(app: typer.Typer) -> None:
 
 
 def verify(
-    path: PathArgument, deep: DeepOption = False, json_: JsonOption = False, config: ConfigOption = None
+    path: PathArgument,
+    deep: DeepOption = False,
+    remote: RemoteOption = False,
+    json_: JsonOption = False,
+    config: ConfigOption = None,
 ) -> None:
     """Find what is wrong with LeRobot datasets, made here or not, before a training does. Changes nothing.
 
-    Finished files are compared with what was published, too. Every finding: docs/verify.md.
+    Finished files are compared with what was published, too; with --remote, so is what destinations have of them. Every
+    finding: docs/verify.md.
 
     Exit: 0 ready for training, 1 something is an error (warnings and notes are not).
     """
     reports: list[Report] = []
     published: list[artifacts.Verified] = []
-    for place in places(path, settings(config)):
+    chosen = settings(config)
+    for place in places(path, chosen):
         report, found = _inspect(place, deep=deep, quiet=json_), list(place.artifacts())
         reports += [report] if report else []
         published += found
         if not json_:
             print_report(place.root, report)
             print_damage(found)
+    there = _remote(path, chosen, quiet=json_) if remote else []
     if json_:
         about = {"datasets": [one.as_json() for one in reports], "episodes": [asdict(one) for one in published]}
+        about |= {"remote": [asdict(one) for one in there]} if remote else {}
         typer.echo(json.dumps({"schema": 1, **about}, indent=2))
     else:
         print_summary(reports, published)
-    if any(one.damage for one in published) or not all(report.ok for report in reports):
+    sound = all(report.ok for report in reports) and all(one.ok for one in there)
+    if any(one.damage for one in published) or not sound:
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _remote(path: Path, config: "Config", *, quiet: bool) -> "list[RemoteVerified]":
+    """What destinations have of the episodes with receipts."""
+    from ..publisher.remote import verify_remote
+
+    found = []
+    for one in verify_remote(targets.find(path, config).view(), config):
+        found.append(one)
+        if not quiet:
+            print_remote(one)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from episoded.processors.lerobot.inspect import Report
 
     from ..artifacts import Verified
+    from ..publisher.remote import RemoteVerified
 
 #: Places named under a kind of finding; `--json` has them all.
 _PLACES: Final = 3
@@ -66,6 +67,21 @@ def print_damage(published: Sequence[Verified]) -> None:
             typer.echo(f"    what to do: episoded retry --from {stage} {shown(one.dataset)}/{one.episode}")
         else:
             typer.echo("    what to do: restore the file from a copy; its frames are gone, it cannot be made again")
+
+
+def print_remote(one: RemoteVerified) -> None:
+    """One episode as a destination has it."""
+    name = f"{shown(one.dataset.rpartition('/')[2])}/{one.episode} at {one.destination}"
+    if one.error:
+        typer.echo(f" {typer.style('error', fg='red')}  {name}: could not be read back: {shown(one.error)}")
+    elif one.wrong:
+        typer.echo(f" {typer.style('error', fg='red')}  {name} is not as its receipt says")
+        for line in one.wrong:
+            typer.echo(f"    {shown(line)}")
+        again = f"episoded publish --again --to {one.destination} {shown(one.dataset)}/{one.episode}"
+        typer.echo(f"    what to do: {again}")
+    else:
+        typer.echo(f"{name}: there, as its receipt says")
 
 
 def print_summary(reports: Sequence[Report], published: Sequence[Verified]) -> None:

@@ -13,6 +13,7 @@ from .. import service_file
 from .. import target as targets
 from ..config import Config
 from ..errors import ExitCode, UnknownTargetError
+from ..publisher import receipts
 from ..scan import DatasetView, DropView, Scanner
 from ..state import State
 from .options import WORK, ConfigOption, PathArgument, settings
@@ -30,19 +31,20 @@ def register(app: typer.Typer) -> None:
 
 def wait(
     path: PathArgument,
-    for_: Annotated[Literal["ready"], typer.Option("--for", help="What to wait for.")] = "ready",  # noqa: ARG001
+    for_: Annotated[Literal["ready", "published"], typer.Option("--for", help="What to wait for.")] = "ready",
     timeout: Annotated[float | None, typer.Option(metavar="SECONDS", min=0, help="Give up after so long.")] = None,
     config: ConfigOption = None,
 ) -> None:
     """Block until all episodes at PATH are ready: what a training job calls first.
 
-    PATH need not exist yet. Frames of an interrupted recording do not hold it up, but are warned about. Exit: 0 all
-    ready, 1 as soon as one failed, 124 when the time is up.
+    PATH need not exist yet. Frames of an interrupted recording do not hold it up, but are warned about. With
+    `--for published` until all destinations are proven to have them. Exit: 0 all ready (published), 1 as soon as one
+    failed or cannot get to a destination, 124 when the time is up.
     """
     chosen = settings(config)
     if service_file.hear(chosen.service.state_dir) is None:
         _warn("no service is running here: somebody else has to do the work")
-    raise typer.Exit(_wait(Waiting(_looker(path, chosen)), timeout))
+    raise typer.Exit(_wait(Waiting(_looker(path, chosen), for_=for_), timeout))
 
 
 def _looker(path: Path, config: Config) -> Callable[[], DropView | None]:
@@ -65,6 +67,7 @@ class Waiting:
 
     look: Callable[[], DropView | None]
     clock: Callable[[], float] = time.monotonic
+    for_: Literal["ready", "published"] = "ready"
     progress: str = "nothing there yet"
     failures: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -80,9 +83,10 @@ class Waiting:
         self.failures = [line for dataset in view.datasets for line in self._failed(dataset)]
         episodes = [episode for dataset in view.datasets for episode in dataset.episodes]
         counts = {state: sum(episode.state is state for episode in episodes) for state in State}
-        done = counts[State.READY] + counts[State.PUBLISHED]
-        others = [f"{count} {state}" for state, count in counts.items() if count and state is not State.READY]
-        self.progress = ", ".join([f"{done} of {plural(len(episodes), 'episode')} ready", *others])
+        done = counts[State.PUBLISHED] + (counts[State.READY] if self.for_ == "ready" else 0)
+        wanted = State(self.for_)
+        others = [f"{count} {state}" for state, count in counts.items() if count and state is not wanted]
+        self.progress = ", ".join([f"{done} of {plural(len(episodes), 'episode')} {wanted}", *others])
         if self.failures:
             return ExitCode.FAILED
         whole = bool(episodes) and not any(dataset.listing.refusal for dataset in view.datasets)
@@ -93,6 +97,9 @@ class Waiting:
             if episode.state is State.FAILED:
                 record = episode.control.failure(episode.markers) or {}
                 yield f"{_name(dataset)}/{episode.id}: {record.get('message', 'failed')} [{record.get('code', '?')}]"
+            for name in sorted(episode.markers.blocked) if self.for_ == "published" else ():
+                record = receipts.read_block(episode.control, name)
+                yield f"{_name(dataset)}/{episode.id} to {name}: {record.get('message')} [{record.get('code')}]"
         if refusal := dataset.listing.refusal:
             since = self._refused_since.setdefault(dataset.root, self.clock())
             unfinished = dataset.drop.complete == "marker" and not dataset.marked

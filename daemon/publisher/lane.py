@@ -93,7 +93,11 @@ class Lane:
         """Hear how the job ended, and decide when the next one may begin."""
         job, self.job, self.moving = self.job, None, None
         self.backlog.staged(outcome.staged)
-        self.backlog.over((*outcome.proven, *outcome.blocked))
+        told = {*outcome.proven, *outcome.blocked, *(one.control for one in outcome.staged)}
+        items = {item.control.path for item in job.items} if job and not outcome.trouble else set()
+        self.backlog.over(
+            {*outcome.proven, *outcome.blocked} | (items - told)
+        )  # of the untold the next scan knows more
         if outcome.trouble:
             self._failed(outcome.trouble)
             return

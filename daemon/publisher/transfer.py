@@ -109,8 +109,12 @@ class Transfer:
         """Read back what receipts say is there: control directory -> target -> what is wrong."""
         found = {}
         for item in items:
-            if listed := manifest.read(item, self.config):
-                found[item.control.path] = dict(self._open_at(listed.aim.place).verify(listed.files))
+            told = receipts.read(item.control, self.config.name) or {}
+            files = [File(item.output, entry["target"], entry["size"], entry["sha256"]) for entry in told["files"]]
+            listed = manifest.read(item, self.config)
+            by_target = {file.target: file for file in listed.files} if listed else {}
+            files = [by_target.get(file.target, file) for file in files]
+            found[item.control.path] = dict(self._open_at(told["place"]).verify(files))
         return found
 
     def reconcile(self, items: Sequence[Item]) -> Outcome:
@@ -126,13 +130,15 @@ class Transfer:
         return Outcome(proven=tuple(proven), place=place)
 
     def _batches(self, items: Sequence[Item]) -> Iterator[Batch]:
-        """The items by place; those that are not ready any more, or cannot be read, are left out."""
+        """The items by place; those that are not ready any more are left out, those that cannot be read are blocked."""
         by_place: dict[str, dict[Path, tuple[Item, Manifest]]] = {}
         for item in items:
             try:
                 listed = manifest.read(item, self.config) or self._freeze(item)
             except EpisodedError as error:
                 log.warning("not_published", episode=item.episode, code=error.code, reason=error.message)
+                if error.code != "not_ready":
+                    receipts.block(item.control, self.config.name, error)
                 continue
             by_place.setdefault(listed.aim.place, {})[item.control.path] = (item, listed)
         for place, entries in by_place.items():
