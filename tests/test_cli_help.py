@@ -26,6 +26,10 @@ from episoded.daemon.identity import product_version
 COMMANDS = (
     "run",
     "process",
+    "publish",
+    "flush",
+    "resume",
+    "reconcile",
     "convert",
     "push",
     "work",

@@ -1,4 +1,4 @@
-"""`episoded publish`, `flush`, `resume`, `reconcile`, `verify --remote`, `wait --for published`, and what `status` says."""
+"""The commands around destinations: publish, flush, resume, reconcile, verify --remote, and what status says."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ class TestTokens:
         assert ours
         assert not any(WRITE_TOKEN.encode() in path.read_bytes() for path in [*ours, config])
 
-    def test_a_token_in_the_configuration_is_refused_unread(self, site: FolderSite, tmp_path: Path) -> None:
+    def test_a_token_in_the_configuration_is_refused_unread(self, tmp_path: Path) -> None:
         text = '[destinations.hub]\nkind = "huggingface"\nrepo = "me/arm"\ntoken = "hf_verySecret"\n'
         done = episoded("status", config=configure(tmp_path, more=text))
         assert done.code == 78
