@@ -105,7 +105,21 @@ def mend(view: DropView, config: Config) -> None:
             perform(_job("mend", dataset, dataset.episodes[0], config), StopRequests())
 
 
-def _job(kind: Literal["work", "tidy", "mend"], dataset: DatasetView, episode: EpisodeView, config: Config) -> Job:
+def export(view: DropView, config: Config) -> Iterator[tuple[bool, str]]:
+    """Bring exports up to date where the pipeline has a `lerobot_version`: whether it went well, and words for it."""
+    from .convert.export import Exports
+    from .worker import StopRequests, perform
+
+    exports = Exports(config, time.monotonic)
+    for dataset in view.datasets:
+        if exports.wants(dataset):
+            ended, words = perform(_job("export", dataset, dataset.episodes[0], config), StopRequests())
+            yield ended == "exported", words
+
+
+def _job(
+    kind: Literal["work", "tidy", "mend", "export"], dataset: DatasetView, episode: EpisodeView, config: Config
+) -> Job:
     pipeline = config.pipelines[dataset.drop.pipeline]
     return Job(kind, work_for(dataset, episode.id, pipeline, config.workers.policy, lapsed=episode.lapsed))
 

@@ -114,12 +114,13 @@ class Pipeline(_Model):
     """[pipelines.NAME]: stages in order, what becomes of the inputs, and a table of settings for each stage.
 
     `destinations`: names of [destinations.NAME] tables. `grace_s`: how long after the last receipt inputs that go
-    `after_published` are still kept.
+    `after_published` are still kept. `lerobot_version`: a LeRobot dataset is exported in this version as well.
     """
 
     name: str
     stages: tuple[str, ...] = ("encode", "metadata")
     remove_inputs: Literal["keep", "after_ready", "after_published"] = "after_ready"
+    lerobot_version: Literal["v2.1", "v3.0"] | None = None
     destinations: tuple[str, ...] = ()
     grace_s: Annotated[float, Field(ge=0)] = 3600.0
     params: dict[str, Any] = Field(default_factory=dict)

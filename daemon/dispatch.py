@@ -7,13 +7,14 @@ import math
 import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from . import finish
 from .attempts import as_episoded_error
 from .complete import UploadTracker
+from .convert.export import Exports
 from .errors import EpisodedError
 from .gpus import NO_GPU, NONE, Gpus, Room
 from .guard import Guard
@@ -26,10 +27,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .config import Config
+    from .jobs import Kind
     from .scan import DatasetView, DropView, EpisodeView
     from .supervisor import Ending
 
-    Choice = tuple[Literal["work", "tidy", "mend"], DatasetView, EpisodeView]
+    Choice = tuple[Kind, DatasetView, EpisodeView]
 
 log = structlog.get_logger()
 
@@ -75,6 +77,7 @@ class Dispatcher:
         self._grace: dict[Path, float] = {}
         self._mended: dict[Path, tuple[tuple[int, int, int], ...]] = {}
         self._judged_again: dict[Path, float] = {}
+        self._exports = Exports(config, clock)
         self.held: dict[str, str] = {}
         self.problems: dict[str, str] = {}
         self.paused: dict[str, str] = {}
@@ -99,6 +102,9 @@ class Dispatcher:
         keeps it from being begun again at once, and again.
         """
         path = ending.job.work.control.path
+        if ending.job.kind == "export":
+            self._exports.ended(ending)
+            return
         self._ended.add(path)
         if _is_wordless(ending):
             count = self._stumbles[path].count + 1 if path in self._stumbles else 1
@@ -111,7 +117,7 @@ class Dispatcher:
         """Seconds until time alone changes something: an episode has rested, an upload been quiet, for long enough."""
         now = self._clock()
         stumbles = (stumble.until for stumble in self._stumbles.values())
-        times = (*stumbles, *self._judged_again.values(), *self._grace.values())
+        times = (*stumbles, *self._judged_again.values(), *self._grace.values(), *self._exports.due())
         return min((at - now for at in times if at > now), default=math.inf)
 
     def next_jobs(self, busy: list[Job], slots: int, gpus: Gpus = NONE) -> list[Job]:
@@ -210,6 +216,9 @@ class Dispatcher:
             if room.has(gpu=False) and self._needs_mending(dataset):
                 room.take(gpu=False)
                 yield "mend", dataset, dataset.episodes[0]
+            if room.has(gpu=False) and str(dataset.output) not in self.paused and self._exports.wants(dataset, skip):
+                room.take(gpu=False)
+                yield "export", dataset, dataset.episodes[0]
 
     def _in_turn(self, skip: set[Path], room: Room, gpus: Gpus) -> Iterator[Choice]:
         """One episode of each dataset after the other, beginning with the one that was served longest ago.

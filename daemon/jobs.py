@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from .chain import Work
 
+#: "mend" and "export" are about a dataset, for which its first episode stands.
+Kind = Literal["work", "tidy", "mend", "export"]
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a worker is asked to do with an episode (for "mend": with its dataset)."""
+    """What a worker is asked to do with an episode, or with its dataset."""
 
-    kind: Literal["work", "tidy", "mend"]
+    kind: Kind
     work: Work
 
     @property

@@ -12,6 +12,7 @@ from episoded.processors import formats
 from .attempts import is_waiting
 from .claim import Leases
 from .control import CONTROL, ControlDir
+from .convert.place import is_conversion
 from .errors import EpisodedError
 from .state import Markers, State, read_names, state_of
 
@@ -196,7 +197,7 @@ def _datasets_below(folder: Path, depth: int = 1, *, videos: bool = False) -> It
             yield path, "its name is no UTF-8, which the libraries that read tables and videos need: rename it"
         elif child.is_symlink():
             yield path, "a symlink: not followed, it may leave the drop folder or lead to a dataset twice"
-        elif child.is_dir():
+        elif child.is_dir() and not is_conversion(path):
             try:
                 yield from _datasets_at(path, depth, videos=videos)
             except OSError as error:

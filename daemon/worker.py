@@ -23,7 +23,7 @@ from episoded.processors import formats
 from . import chain, finish, fsio, logs
 from .attempts import as_episoded_error
 from .control import ControlDir, to_json
-from .errors import EpisodedError, NotAvailableError
+from .errors import Cancelled, EpisodedError, NotAvailableError
 from .jobs import Report
 from .publication import apply_edit
 
@@ -91,6 +91,10 @@ def perform(job: Job, stop: StopRequests, tell: Any = None) -> tuple[str, str]:
             edits = formats.by_name(work.format).mend(work.root, work.output)
             changed = [str(edit.target) for edit in edits if apply_edit(work.output, edit)]
             return "mended", ", ".join(changed)
+        if job.kind == "export":
+            from .convert.export import export
+
+            return "exported", export(work, stop, lambda *how_far: tell and tell(Report("export", *how_far)))
         progress_file = ProgressFile(work.control)
 
         def progress(stage: str, unit: str, done: int, total: int) -> None:
@@ -100,6 +104,8 @@ def perform(job: Job, stop: StopRequests, tell: Any = None) -> tuple[str, str]:
         return chain.work_on(work, chain.Hooks(progress, stop)), ""
     except NotAvailableError as error:
         return "not_available", error.message
+    except Cancelled:
+        return "released", ""
     except (EpisodedError, OSError) as error:
         known = as_episoded_error(error)
         reason = f"{known.message} [{known.code}]" + (f"; {known.hint}" if known.hint else "")

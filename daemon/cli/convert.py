@@ -50,7 +50,8 @@ def convert(
     goes on where it stopped; after more episodes were recorded it appends them. Exit: 0 all converted, 1 not all.
     """
     from ..convert import conversion
-    from ..convert.swap import beside, finish_swap, take_place
+    from ..convert.place import beside
+    from ..convert.swap import finish_swap, take_place
 
     root = path.expanduser().absolute()
     if to not in conversion.VERSIONS:

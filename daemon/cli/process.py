@@ -112,6 +112,8 @@ def _process(target: Target, config: "Config", *, bars: bool) -> ExitCode:
         run.run(plan.jobs)
         if not run.stops:
             batch.mend(target.view(), config)
+            for well, words in batch.export(target.view(), config):
+                display.say("export", words, "" if well else "red")
     return _conclude(display, target, run, time.monotonic() - started)
 
 

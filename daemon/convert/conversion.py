@@ -119,6 +119,13 @@ class _Pass:
 
     def run(self, ready: Callable[[int], bool] | None) -> None:
         entries = self._finished(ready)
+        if len(entries) < (before := self.records.extent()):
+            left = "; ".join(f"{name}: {why}" for name, why in self.result.left) or "they are gone"
+            raise UsageError(
+                "source_shrunk",
+                f"{self.records.output} holds {before} episodes, only {len(entries)} can be converted now ({left})",
+                "finish those of the source first, or convert into another folder",
+            )
         episodes = self._examine(entries)
         if not episodes:
             return

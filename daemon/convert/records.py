@@ -17,24 +17,18 @@ import json
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from episoded.processors.lerobot.convert.examine import Examined
 
 from .. import fsio
-from ..control import CONTROL, SCHEMA, read_json, to_json
+from ..control import SCHEMA, read_json, to_json
 from ..errors import NotAvailableError
+from .place import FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path, PurePosixPath
-
-FOLDER: Final = f"{CONTROL}/convert"
-
-
-def is_conversion(root: Path) -> bool:
-    """Whether the dataset at `root` was made from another one by a conversion."""
-    return (root / FOLDER / "source.json").is_file()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,11 @@ from typing import TYPE_CHECKING
 from .. import fsio
 from ..crashpoints import crashpoint
 from ..errors import UsageError
-from .records import Records, is_conversion
+from .place import beside, is_conversion
+from .records import Records
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def beside(root: Path, version: str) -> Path:
-    """Where the dataset at `root` lies in `version`: NAME_v30, NAME_v21 beside NAME."""
-    return root.with_name(f"{root.name}_{version.replace('.', '')}")
 
 
 def take_place(root: Path, result: Path, before: str) -> Path:
