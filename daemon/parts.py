@@ -45,5 +45,6 @@ class KeptParts:
         return path
 
     def discard(self) -> None:
-        """Remove all of them."""
-        fsio.remove_tree(self._all)
+        """Remove all of them, if there are any."""
+        if self._all.exists():
+            fsio.remove_tree(self._all)
