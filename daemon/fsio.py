@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import filecmp
 import itertools
 import os
 from contextlib import contextmanager, suppress
@@ -155,27 +154,6 @@ def set_aside(path: Path, keep: Path) -> Path:
     sync_dir(path.parent)
     sync_dir(keep.parent)
     crashpoint("set_aside:durable")
-    return kept
-
-
-def keep(path: Path, name: Path) -> Path:
-    """Give a file that will be replaced a second name, durably: `name` or, where another has it, `name-1`, ...
-
-    The file itself, not a copy: who has it open for writing writes on into what is kept. Where a file of another user
-    cannot be linked, a copy is all there can be. The caller holds the dataset lock.
-    """
-    names = itertools.chain([name], (name.with_name(f"{name.name}-{number}") for number in itertools.count(1)))
-    kept = next(name for name in names if not os.path.lexists(name) or _same_content(path, name))
-    if os.path.lexists(kept):
-        return kept
-    crashpoint("keep:before")
-    try:
-        _link(path, kept)
-    except PermissionError:
-        publish(kept, path.read_bytes())
-    crashpoint("keep:linked")
-    sync_dir(kept.parent)
-    crashpoint("keep:durable")
     return kept
 
 
@@ -322,10 +300,6 @@ def _link(source: Path, target: Path) -> None:
     except OSError:
         if not _same_file(source, target):
             raise
-
-
-def _same_content(path: Path, kept: Path) -> bool:
-    return _same_file(path, kept) or filecmp.cmp(path, kept, shallow=False)
 
 
 def _same_file(source: Path, target: Path) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import filecmp
+import itertools
 import os
 import stat
 from contextlib import suppress
@@ -58,8 +60,7 @@ def apply_edit(output: Path, edit: Edit) -> bool:
                 return False
             fsio.make_dirs(path.parent, below=output)
             if edit.keep is not None and current is not None:
-                fsio.make_dirs((output / edit.keep).parent, below=output)
-                fsio.keep(path, output / edit.keep)
+                _keep(path, output / edit.keep, output)
             if fsio.replace(path, new, expected=current):
                 return True
     raise RetryableError(
@@ -67,6 +68,23 @@ def apply_edit(output: Path, edit: Edit) -> bool:
         f"{path} was written again and again while it was being brought up to date",
         "a recorder is at work on this dataset; the episode is tried again by itself",
     )
+
+
+def _keep(path: Path, name: Path, output: Path) -> None:
+    """Give a file that will be replaced a second name: `name` or, where another has it, `name-1`, ...
+
+    The file itself, not a copy: who has it open for writing writes on into what is kept. Where a file of another user
+    cannot be linked, a copy is all there can be. The caller holds the dataset lock.
+    """
+    fsio.make_dirs(name.parent, below=output)
+    names = itertools.chain([name], (name.with_name(f"{name.name}-{number}") for number in itertools.count(1)))
+    kept = next(name for name in names if not os.path.lexists(name) or filecmp.cmp(path, name, shallow=False))
+    if os.path.lexists(kept):
+        return
+    try:
+        fsio.publish_file(path, kept)
+    except PermissionError:
+        fsio.publish(kept, path.read_bytes())
 
 
 def discard_unpublished(scratch: Path) -> None:

@@ -34,7 +34,8 @@ class Camera:
     `shape` is (height, width) as the dataset declares it, or None where it declares nothing usable.
     `start` is the frame of `video` that is frame 0 of this episode, where a video holds several episodes (LeRobot
     v3.0); None for a video of the episode's own. Who reads `video` must honour it. `depth_info` makes it a depth camera
-    of LeRobot's: its frames are TIFF files, its video holds 12-bit codes of depth, by these settings.
+    of LeRobot's: its frames are TIFF files, its video holds 12-bit codes of depth, by these settings. `left` is a video
+    of this episode that its recorder had finished and not put into its place yet.
     """
 
     key: str
@@ -44,6 +45,7 @@ class Camera:
     depth: PurePosixPath | None = None
     start: int | None = None
     depth_info: Mapping[str, Any] | None = None
+    left: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ verdict has `ok`, and what was found or `error`:
     resume   continue the recording by one episode of three frames, as LeRobot's own recorder does
     stats    what LeRobot computes of each episode from `source`'s PNGs and the table
     probe    what LeRobot says of each camera's first video
-    record   LeRobot's own recorder is given what `source` holds, and leaves the encoding for later
+    record   LeRobot's own recorder is given what `source` holds, and leaves the encoding for later; see there
     convert  (v30) LeRobot's converter to v3.0 on a copy below `work`, which is then opened like any other
 """
 
@@ -25,6 +25,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -56,6 +57,10 @@ RECIPES = {
         ],
     ],
 }
+
+
+#: Features that the recorder fills in itself.
+OWN = ("timestamp", "frame_index", "episode_index", "index", "task_index")
 
 
 def python_of(name: str) -> Path:
@@ -164,7 +169,7 @@ def resume(job: dict[str, Any]) -> dict[str, Any]:
         for key, feature in dataset.features.items():
             if feature["dtype"] == "video":
                 frame[key] = np.full(feature["shape"], 99, np.uint8)
-            elif key not in ("timestamp", "frame_index", "episode_index", "index", "task_index"):
+            elif key not in OWN:
                 frame[key] = np.zeros(feature["shape"], feature["dtype"])
         add_frame(dataset, frame, "Carry on.")
     dataset.save_episode()
@@ -181,35 +186,65 @@ def resume(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def record(job: dict[str, Any]) -> dict[str, Any]:
-    import numpy as np
-    import pyarrow.parquet as pq
-    from lerobot.datasets.lerobot_dataset import LeRobotDataset
-    from PIL import Image
+    """`batch`: episodes that are encoded together, more than there are for never. `episodes`: which of `source`'s.
 
-    source = Path(job["source"])
+    `end` (v30): "finalize"; "kill", by SIGKILL; "leave", without a word, or with the exception that came first. A
+    session that does not end well has a process of its own. A dataset that is there is continued.
+    """
+    if job.get("end") in ("kill", "leave") and "alone" not in job:
+        alone = json.dumps({**job, "alone": True})
+        done = subprocess.run(
+            [sys.executable, __file__, "record"], input=alone, capture_output=True, text=True, check=False
+        )
+        return {"code": done.returncode, "said": done.stderr[-2000:]}
+    dataset, tasks = recorder(job)
+    tables = sorted(Path(job["source"]).glob("data/*/*.parquet"))
+    for episode in range(*job.get("episodes", [0, len(tables)])):
+        record_episode(dataset, job, episode, tables[episode], tasks)
+    if job.get("end") == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if job.get("end") == "finalize":
+        dataset.finalize()
+    return {"episodes": dataset.num_episodes}
+
+
+def recorder(job: dict[str, Any]) -> tuple[Any, list[str]]:
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+    source, batch = Path(job["source"]), job.get("batch", 1000)
     info = json.loads((source / "meta/info.json").read_text())
     tasks = [json.loads(line)["task"] for line in (source / "meta/tasks.jsonl").read_text().splitlines()]
-    own = ("timestamp", "frame_index", "episode_index", "index", "task_index")
+    # SVT-AV1 run as root takes the real-time priority over everything else on the machine.
+    settings: dict[str, Any] = {"vcodec": "h264"} if is_v30() else {}
+    if Path(job["root"]).exists():
+        return opened(job["root"], "pyav", batch_encoding_size=batch, **settings), tasks
     features = {
         key: {**feature, "shape": tuple(feature["shape"])}
         for key, feature in info["features"].items()
-        if key not in own
+        if key not in OWN
     }
     dataset = LeRobotDataset.create(
-        "judge/local", info["fps"], features, root=job["root"], robot_type=info["robot_type"]
+        "judge/local", info["fps"], features, root=job["root"], robot_type=info["robot_type"], **settings
     )
-    dataset.batch_encoding_size = 1000
-    for episode, path in enumerate(sorted(source.glob("data/*/*.parquet"))):
-        for number, row in enumerate(pq.read_table(path).to_pylist()):
-            frame = {
-                key: np.asarray(Image.open(frame_path(job, key, episode, number)))
-                if feature["dtype"] == "video"
-                else np.asarray(row[key], feature["dtype"])
-                for key, feature in features.items()
-            }
-            add_frame(dataset, frame, tasks[row["task_index"]])
-        dataset.save_episode()
-    return {"episodes": dataset.num_episodes}
+    dataset.batch_encoding_size = batch
+    return dataset, tasks
+
+
+def record_episode(dataset: Any, job: dict[str, Any], episode: int, table: Path, tasks: list[str]) -> None:
+    import numpy as np
+    import pyarrow.parquet as pq
+    from PIL import Image
+
+    for number, row in enumerate(pq.read_table(table).to_pylist()):
+        frame = {
+            key: np.asarray(Image.open(frame_path(job, key, episode, number)))
+            if feature["dtype"] == "video"
+            else np.asarray(row[key], feature["dtype"])
+            for key, feature in dataset.features.items()
+            if key not in OWN
+        }
+        add_frame(dataset, frame, tasks[row["task_index"]])
+    dataset.save_episode()
 
 
 def stats(job: dict[str, Any]) -> dict[str, Any]:
@@ -278,6 +313,8 @@ if __name__ == "__main__":
                 build(wanted)
         if shutil.which("ffmpeg") is None:
             print("there is no system ffmpeg: torchcodec does not load, LeRobot reads with pyav only")
+    elif sys.argv[1:] == ["record"]:
+        record(json.load(sys.stdin))
     elif sys.argv[1:] == ["judge"]:
         with contextlib.redirect_stdout(sys.stderr):
             result = judge(json.load(sys.stdin))

@@ -426,6 +426,35 @@ class TestSharedVideos:
         assert refused(root).code == "video_place_taken"
 
 
+class TestLeftVideos:
+    """LeRobot encodes in processes of their own, into `tmp*/`, and removes the frames; then it was killed."""
+
+    @pytest.fixture
+    def left(self, tmp_path: Path) -> Path:
+        root = recording(tmp_path / "it", "killed")
+        whole = finish(recording(tmp_path / "whole"))
+        for key in (TOP, WRIST):
+            (root / f"tmp{key[-3:]}").mkdir()
+            video = whole / f"videos/{key}/chunk-000/file-001.mp4"
+            shutil.copy(video, root / f"tmp{key[-3:]}" / f"{key}_001.mp4")
+            shutil.rmtree(frame(root, 0, key, 1).parent)
+        return root
+
+    def test_are_put_into_their_place(self, left: Path, tmp_path: Path) -> None:
+        originals = Originals.of(recording(tmp_path / "once more"))
+        assert V3.upload(left, "episode_000001").missing == (f"the end of {DATA}", "meta/episodes")
+        finish(left)
+        assert originals.missing_from(left) == []
+        assert len(list(left.glob("tmp*/*.mp4"))) == 2, "what the recorder left is not touched"
+        assert any("where its recorder had left it" in note for note in quality(left, 1)["notes"])
+        assert unsettled(left) == []
+
+    def test_one_that_was_cut_off_is_none(self, left: Path) -> None:
+        path = next(left.glob(f"tmp*/{TOP}_001.mp4"))
+        path.write_bytes(path.read_bytes()[:-10])
+        assert refused(left, "episode_000001").code == "frames_missing"
+
+
 class TestDepth:
     @pytest.mark.parametrize("end", ENDS)
     def test_tiff_frames_become_lerobots_depth_video(self, tmp_path: Path, end: End) -> None:

@@ -80,8 +80,9 @@ def _inputs(episode: Episode, camera: Camera) -> tuple[Path, ...]:
 
 
 def _finished(episode: Episode, camera: Camera) -> list[Path]:
-    """The camera's video where it belongs, and in the dataset as it was received: those that exist."""
-    return [path for root in (episode.output, episode.root) if (path := root / camera.video).is_file()]
+    """The camera's video where it belongs, in the dataset as it was received, or left elsewhere: those that exist."""
+    places = [root / camera.video for root in (episode.output, episode.root)]
+    return [path for path in (*places, camera.left) if path is not None and path.is_file()]
 
 
 def _video_of(camera: Camera, episode: Episode) -> Path:

@@ -101,6 +101,10 @@ def _check_rows(recording: Recording, entry: Entry) -> None:
 def _camera(recording: Recording, output: Path, feature: CameraFeature, index: int) -> tuple[Camera, list[str]]:
     """A camera: with its frames, with its video, or with its part of a video."""
     place, length = place_of(recording, feature.key, index), recording.entries[index].length
+    if place.left is not None and not (output / place.file).is_file():
+        note = f"{feature.key}: its video was taken from {place.left}, where its recorder had left it"
+        left = Camera(feature.key, None, place.file, feature.shape, depth_info=feature.depth_info, left=place.left)
+        return left, [note]
     camera, notes = load_camera(recording.root, output, _At(recording, place.file), feature, index, length)
     if place.start is None:
         return camera, notes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from ..lerobot.v30 import episode_files
@@ -11,8 +12,6 @@ from .whole import parquet_ends
 from .writers import writer_of
 
 if TYPE_CHECKING:
-    from pathlib import PurePosixPath
-
     from .base import Upload
     from .lerobot_v3_recording import Recording
 
@@ -55,4 +54,5 @@ class _Look(Look):
             self.missing.append(f"the end of {name}" + (f", which process {pid} is writing" if pid else ""))
 
     def _place(self, key: str) -> PurePosixPath:
-        return place_of(self.recording, key, self.index).file
+        place = place_of(self.recording, key, self.index)
+        return PurePosixPath(place.left.relative_to(self.root)) if place.left else place.file

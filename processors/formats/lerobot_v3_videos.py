@@ -11,14 +11,18 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
+from glob import escape
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from ..errors import InputError
 from ..lerobot.v30_layout import FileIndex
 from .lerobot_frames import folder_names, frame_folder
+from .whole import mp4_ends
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .lerobot_v3_recording import Entry, Recording
 
 _NUMBERED: Final = re.compile(r"chunk-(\d+)/file-(\d+)\.\w+$")
@@ -29,13 +33,14 @@ class Place:
     """The video file with the frames of one camera of one episode, and the frame of it with which they begin.
 
     `at` is the number of the file. `start` is None for a file of the episode's own. `counted`: it was found by
-    counting, not by what is written.
+    counting, not by what is written. `left`: the video itself, where its recorder was about to put it into its place.
     """
 
     file: PurePosixPath
     at: FileIndex
     start: int | None = None
     counted: bool = False
+    left: Path | None = None
 
 
 def place_of(recording: Recording, key: str, index: int) -> Place:
@@ -50,10 +55,17 @@ def place_of(recording: Recording, key: str, index: int) -> Place:
         start = round(Fraction(span.start_s) * recording.fps)
         alone = (span.file, start) == (own, 0) and _is_alone(recording, key, entry)
         return Place(span.file, at if alone else number_of(span.file), None if alone else start)
-    if not _has_frames(recording, key, index) and (place := _counted(recording, key).get(index)):
+    without_frames = not _has_frames(recording, key, index)
+    if without_frames and (place := _counted(recording, key).get(index)):
         return place
     _check_free(recording, key, index, own)
-    return Place(own, at)
+    return Place(own, at, left=_left(recording, key, index) if without_frames else None)
+
+
+def _left(recording: Recording, key: str, index: int) -> Path | None:
+    """A video that LeRobot made in a temporary folder of the dataset, and whose frames it has removed."""
+    found = [path for path in recording.root.glob(f"tmp*/{escape(key)}_{index:03d}.mp4") if mp4_ends(path)]
+    return found[0] if len(found) == 1 else None
 
 
 def shared_videos(recording: Recording) -> list[PurePosixPath]:

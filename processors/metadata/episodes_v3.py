@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -87,9 +88,19 @@ def total_stats(output: Path, found: Mapping[str, Any]) -> Stats:
     for key, entry in (total or {}).items():
         old = found.get(key)
         whole = isinstance(old, dict) and old.get("count") == entry.get("count")
-        if not whole or (key in colour and not is_valid_picture(old)):
+        if not whole or (key in colour and not _is_right(old, entry)):
             new[key] = entry
     return in_order(new, dataset.features)
+
+
+def _is_right(theirs: object, ours: Mapping[str, Any]) -> bool:
+    """Whether statistics of pictures that lie there may stay, beside what was measured on the same pictures.
+
+    The spread of lerobot 0.4.0 to 0.5.1 overflows (its #3682): it is 0 of an episode, and next to 0 of all of them.
+    """
+    if not isinstance(theirs, dict) or not is_valid_picture(theirs):
+        return False
+    return bool((np.asarray(theirs["std"]) >= np.asarray(ours["std"]) / 2).all())
 
 
 def _rows(source: Any) -> dict[int, dict[str, Any]]:
@@ -140,7 +151,7 @@ def _completed(row: EpisodeRow, finished: Finished | None, recording: Recording)
     made = {key: _made(place, row.length, recording.fps) for key, place in finished["videos"].items()}
     colour = {camera.key for camera in recording.cameras if camera.depth_info is None}
     theirs, ours = row.stats, finished["stats"]
-    broken = {key for key in colour & theirs.keys() if not is_valid_picture(theirs[key])}
+    broken = {key for key in colour & theirs.keys() & ours.keys() if not _is_right(theirs[key], ours[key])}
     lacking = {key: entry for key, entry in ours.items() if key not in theirs or key in broken}
     if made.keys() <= row.videos.keys() and not lacking:
         return row
