@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from . import fsio
-from .control import SCHEMA, ControlDir, read_json, to_json
+from .control import SCHEMA, ControlDir, is_being_repaired, read_json, to_json
 from .errors import ClaimLostError, NotAvailableError
 from .identity import boot_id, host, machine_id, process_started, product_version
 
@@ -175,11 +175,12 @@ def take(control: ControlDir, leases: Leases | None = None, lapsed: int = 0) -> 
     except FileExistsError:
         raise NotAvailableError("claimed", f"{control.path.name}: another process was faster", "") from None
     claim = Claim(control, generation, fd)
-    # Its last owner may have finished between our look at the names and our look at its lock.
+    # Its last owner may have finished between our look at the names and our look at its lock. A repair marks the
+    # dataset first and looks for claims then; we claim first and look for its mark then: one of us gives way.
     markers = control.markers()
-    if markers.final:
+    if markers.final or is_being_repaired(control.path.parent.parent):
         try:
-            claim.end("released", {"reason": "already final"})
+            claim.end("released", {"reason": "already final" if markers.final else "being repaired"})
         finally:
             claim.close()
         _require_open(control, markers.ready, markers.failed)
@@ -189,6 +190,8 @@ def take(control: ControlDir, leases: Leases | None = None, lapsed: int = 0) -> 
 def _require_open(control: ControlDir, ready: bool, failed: bool) -> None:
     if ready:
         raise NotAvailableError("already_ready", f"{control.path.name} is ready", "see `episoded show`")
+    if is_being_repaired(control.path.parent.parent):
+        raise NotAvailableError("being_repaired", f"{control.path.parent.parent} is being repaired", "wait for it")
     if failed:
         raise NotAvailableError("already_failed", f"{control.path.name} has failed", "`episoded retry` tries again")
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 CONTROL: Final = ".episoded"
 SCHEMA: Final = 1
+#: In the control folder of a dataset: its files are being repaired, or a repair died in the middle.
+REPAIRING: Final = "repairing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,11 @@ def _mark_pending(folder: Path) -> bool:
     except FileExistsError:
         return False
     return True
+
+
+def is_being_repaired(output: Path) -> bool:
+    """Whether the files of the dataset are half replaced, or about to be."""
+    return (output / CONTROL / REPAIRING).exists()
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -91,7 +91,7 @@ def replace(path: Path, data: bytes, expected: bytes | None) -> bool:
     fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         with suppress(FileNotFoundError):
-            os.fchmod(fd, _mode_for(path.stat()))
+            os.fchmod(fd, mode_for(path.stat()))
         _write_all(fd, data)
         os.fsync(fd)
         crashpoint("replace:written")
@@ -277,7 +277,7 @@ def locked(path: Path) -> Iterator[None]:
         os.close(fd)
 
 
-def _mode_for(replaced: os.stat_result) -> int:
+def mode_for(replaced: os.stat_result) -> int:
     """The permissions of a shared file that we replace, and so become the owner of.
 
     Who owned it is from now on one of the group: a recorder that could no longer write its own info.json would lose

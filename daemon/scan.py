@@ -11,9 +11,9 @@ from episoded.processors import formats
 
 from .attempts import is_waiting
 from .claim import Leases
-from .control import CONTROL, ControlDir
+from .control import CONTROL, REPAIRING, ControlDir
 from .convert.place import is_conversion
-from .errors import EpisodedError
+from .errors import EpisodedError, NotAvailableError
 from .state import Markers, State, read_names, state_of
 
 if TYPE_CHECKING:
@@ -121,6 +121,8 @@ class Scanner:
         output = output_root(drop, root, layout)
         listing = _listing(drop, root, layout)
         known = _names_in(output / CONTROL)
+        if REPAIRING in known:
+            listing = replace(listing, refusal=_being_repaired(output))
         received = known if output == root else _names_in(root / CONTROL)
         ids = () if listing.refusal else listing.episodes
         episodes = tuple(
@@ -144,6 +146,14 @@ class Scanner:
             waiting=lambda generation: is_waiting(control, generation),
         )
         return EpisodeView(name, control, markers, state, marked, visited)
+
+
+def _being_repaired(output: Path) -> NotAvailableError:
+    return NotAvailableError(
+        "being_repaired",
+        f"{output} is being repaired: nothing is processed meanwhile",
+        "if no repair is running, one died in the middle: `episoded repair` goes on with it",
+    )
 
 
 def _report_bug(dataset: Path) -> None:

@@ -203,6 +203,40 @@ def _converted(source: Path, output: Path) -> None:
     convert(source, output, "v3.0")
 
 
+def crash_repair(source: str, folder: str) -> None:
+    """Kill the repair of a fresh copy of `source` at its n-th crash point, n = 1, 2, ...; then repair again.
+
+    Says for each n what was wrong: the result must be that of a repair in one go, and every file be there or be kept.
+    """
+    whole = Path(folder) / "whole"
+    recordings.copy(Path(source), whole)
+    before = recordings.contents(whole)
+    _repaired(whole)
+    expected = recordings.contents(whole)
+    for number in range(1, 1 << 20):
+        root = recordings.copy(Path(source), Path(folder) / str(number))
+        if not _killed_at(number, root, _repaired):
+            break
+        wrong = []
+        if number % 3 == 0:  # and now and then once more while it goes on
+            _killed_at(number // 2 + 1, root, _repaired)
+        if _in_child(lambda root=root: _repaired(root)):
+            wrong.append("the second repair failed")
+        everything = {path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        wrong += [f"lost: {name}" for name, content in before.items() if content not in everything]
+        wrong += ["it came out otherwise"] * (recordings.contents(root) != expected)
+        wrong += [f"of ours: {path}" for path in (root / ".episoded").rglob("*") if path.suffix in (".mp4", ".parquet")]
+        wrong += ["still marked"] * (root / ".episoded/repairing").exists()
+        say(number, "; ".join(wrong) or "ok")
+        shutil.rmtree(root)
+
+
+def _repaired(root: Path) -> None:
+    from episoded.daemon import repair
+
+    repair.repair(root, deep=False, planned=lambda *_: None, progress=lambda *_: None)
+
+
 def _import_what_is_used(root: Path, task: Callable[[Path], None]) -> None:
     """Import here, without running anything, what a run imports on the way: each fork would do it again."""
     listing = root.with_suffix(".modules")
@@ -323,6 +357,7 @@ ROLES = {
         work,
         crash,
         crash_convert,
+        crash_repair,
         watch,
         supervise,
         look,

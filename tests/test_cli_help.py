@@ -39,6 +39,7 @@ COMMANDS = (
     "wait",
     "retry",
     "verify",
+    "repair",
     "doctor",
     "demo",
     "bench",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,9 +13,6 @@ from episoded.processors.lerobot.inspect import inspect_dataset
 from lerobot_broken import V21, VARIANTS
 from lerobot_data import change_info, embedded, finish, real, recording
 from lerobot_v30 import as_v30
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +41,7 @@ def test_what_is_broken_has_its_own_code(name: str, whole: dict[str, Path], tmp_
 def test_every_kind_is_known_by_a_variant() -> None:
     """What has no variant is held elsewhere: without a usable info.json, of a repair, of checkpoints."""
     elsewhere = {"meta_missing", "version_unsupported", "info_key", "task_double", "episode_empty", "symlink_outside"}
-    elsewhere |= {"fps_wrong", "repair_unfinished", "artifact_damaged", "keyframes_rare"}
+    elsewhere |= {"repair_unfinished", "keyframes_rare"}
     assert {code for broken in VARIANTS.values() for code in broken.codes} | elsewhere == set(CATALOGUE)
 
 
@@ -126,3 +124,12 @@ def test_one_episode_alone(whole: dict[str, Path], tmp_path: Path) -> None:
     VARIANTS["no videos counted"].spoil(root)
     assert set(codes(root, only={1})) == {"total_wrong"}
     assert set(codes(root, only={0})) == {"total_wrong", "video_rate"}
+
+
+def test_every_kind_is_documented() -> None:
+    words = (Path(__file__).parents[1] / "docs/verify.md").read_text()
+    for code, kind in CATALOGUE.items():
+        assert f"| `{code}` | {kind.severity} |" in words, code
+        assert kind.remedy in words, code
+        assert kind.v2 in words, code
+        assert kind.v3 in words, code

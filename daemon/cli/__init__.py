@@ -15,6 +15,7 @@ from . import (
     process,
     publish,
     push,
+    repair,
     retry,
     run,
     show,
@@ -43,6 +44,7 @@ _COMMANDS = (
     bench,
     retry,
     verify,
+    repair,
     doctor,
     calibration,
 )

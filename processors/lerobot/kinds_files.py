@@ -82,10 +82,4 @@ FILES: Final = {
         "never read",
         "remove them once you are sure that nobody wants them; `remove_inputs` of the pipeline does it by itself",
     ),
-    "artifact_damaged": Kind(
-        "error",
-        "whatever the damaged file leads to",
-        "whatever the damaged file leads to",
-        "episoded retry --from STAGE, or restore the file from a copy: `episoded show EPISODE`",
-    ),
 }

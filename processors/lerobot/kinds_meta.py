@@ -100,13 +100,6 @@ META: Final = {
         REPAIR,
         repairable=True,
     ),
-    "fps_wrong": Kind(
-        "error",
-        "opening fails: the time stamps are not in steps of 1 / fps",
-        "every row is looked for at the wrong time of its video",
-        "episoded repair sets what the time stamps and the videos both say",
-        repairable=True,
-    ),
     "column_undeclared": Kind(
         "warning",
         "the column is read but belongs to no feature: policies never see it",

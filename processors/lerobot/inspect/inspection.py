@@ -15,7 +15,7 @@ from .metadata import check_metadata
 from .report import Report, ordered
 from .statistics import StatisticsCheck
 from .tables import read_tables
-from .tree import Tree, check_files
+from .tree import Tree, check_files, check_repairs
 from .videos import Reel, Viewed, compare, reels, view_all
 from .waiting import check_frames
 
@@ -88,6 +88,7 @@ class _Inspection:
         """Check everything; the number of pictures that were decoded."""
         listed, tree = self._is_listed(), Tree.of(self.dataset.root)
         check_metadata(self.dataset, self.report, listed=listed)
+        check_repairs(self.dataset.root, self.report)
         pointers = check_files(self.dataset, tree, self.report, listed=listed)
         waiting = check_frames(self.dataset, self.report)
         present = [reel for reel in reels(self.dataset, self.only) if self._is_there(reel, tree, pointers, waiting)]

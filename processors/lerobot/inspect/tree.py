@@ -58,6 +58,14 @@ def check_files(dataset: Dataset, tree: Tree, report: Problems, *, listed: bool)
     return pointers
 
 
+def check_repairs(root: Path, report: Problems) -> None:
+    """Report repairs that died in the middle: a journal that was not carried out to its end."""
+    for journal in sorted((root / ".episoded/repair").glob("*/journal")):
+        if not (journal.parent / "done").exists():
+            name = PurePosixPath(journal.parent.relative_to(root))
+            report.add("repair_unfinished", "this repair was not finished", name)
+
+
 def _check_unwanted(dataset: Dataset, name: PurePosixPath, report: Problems) -> None:
     v3, top, last = dataset.version >= (3, 0), name.parts[0], name.name
     if is_ignored(last):

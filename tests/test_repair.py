@@ -1,0 +1,300 @@
+"""Mending what is broken: what the files tell how to mend becomes clean, the rest is left alone and said."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from episoded.daemon import repair, transaction
+from episoded.daemon.claim import take
+from episoded.daemon.control import REPAIRING, ControlDir
+from episoded.daemon.errors import EpisodedError, NotAvailableError
+from episoded.processors.lerobot.catalogue import CATALOGUE
+from episoded.processors.lerobot.inspect import inspect_dataset
+from lerobot_broken import V21, V30, VARIANTS, change_lines, change_table, gap_v21
+from lerobot_data import TOP, WRIST, change_info, finish, info_of, lines_of, recording, table, video
+from lerobot_v30 import as_v30, data_table, read_episodes, video_file, write_episodes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conftest import Actor
+    from episoded.processors.lerobot.repair import Plan
+
+    Start = Callable[..., Actor]
+
+#: Repairable in general, but not here: the videos do not agree with the rows.
+REFUSED = {"a row too few": {"rows_mismatch"}}
+#: A line that cannot be read is not repairable in general, but statistics can be reckoned.
+RECKONED = {"a torn line": {"meta_invalid"}}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("whole")
+    v21 = finish(recording(folder / "v21", episodes=3, frames=6))
+    return {V21: v21, V30: as_v30(v21, folder / "v30")}
+
+
+def mend(root: Path, *, deep: bool = False) -> list[Plan]:
+    plans: list[Plan] = []
+    repair.repair(root, deep=deep, planned=plans.append, progress=lambda *_: None)
+    return plans
+
+
+def codes(root: Path, **how: Any) -> set[str]:
+    return {finding.code for finding in inspect_dataset(root, threads=1, **how).findings}
+
+
+def contents(root: Path) -> dict[str, str]:
+    """Every file of the dataset itself, by digest."""
+    files = [path for path in root.rglob("*") if path.is_file() and ".episoded" not in path.parts]
+    return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.mark.parametrize("name", [name for name, broken in VARIANTS.items() if broken.codes])
+def test_what_can_be_mended_is_clean_afterwards_and_the_rest_untouched(
+    name: str, whole: dict[str, Path], tmp_path: Path
+) -> None:
+    broken = VARIANTS[name]
+    root = tmp_path / "dataset"
+    shutil.copytree(whole[broken.version], root)
+    broken.spoil(root)
+    before = contents(root)
+    plans = mend(root, deep=broken.deep)
+    left = {code for code in broken.codes if not CATALOGUE[code].repairable}
+    left = (left | REFUSED.get(name, set())) - RECKONED.get(name, set())
+    assert codes(root, deep=broken.deep) == left
+    assert {refusal.finding.code for refusal in plans[0].refusals} == left
+    assert all(refusal.reason for plan in plans for refusal in plan.refusals)
+    if left == broken.codes:
+        assert contents(root) == before
+    else:
+        assert lost(root, before) == set(), "something that was replaced is not kept"
+    assert not (root / ".episoded" / REPAIRING).exists()
+
+
+def lost(root: Path, before: dict[str, str]) -> set[str]:
+    """Files whose bytes are neither in the dataset nor kept."""
+    now = {hashlib.sha256(path.read_bytes()).hexdigest() for path in root.rglob("*") if path.is_file()}
+    return {name for name, digest in before.items() if digest not in now}
+
+
+class TestRenumbering:
+    def test_everything_of_an_episode_moves_together(self, tmp_path: Path) -> None:
+        root = finish(recording(tmp_path / "dataset", episodes=4, frames=6), remove_inputs="keep")
+        rows = pq.read_table(table(root, 3))["action"]
+        clip = video(root, WRIST, 3).read_bytes()
+        remove_episode(root, 1)
+        mend(root)
+        assert codes(root) == {"frames_left"}
+        assert [line["episode_index"] for line in lines_of(root / "meta/episodes.jsonl")] == [0, 1, 2]
+        assert [line["episode_index"] for line in lines_of(root / "meta/episodes_stats.jsonl")] == [0, 1, 2]
+        moved = pq.read_table(table(root, 2))
+        assert moved["action"].equals(rows)
+        assert moved["episode_index"].to_pylist() == [2] * 6
+        assert moved["index"].to_pylist() == [*range(12, 18)]
+        assert video(root, WRIST, 2).read_bytes() == clip
+        assert not video(root, WRIST, 3).exists()
+        assert (root / f"images/{TOP}/episode_000002").is_dir()
+        assert not (root / f"images/{TOP}/episode_000003").exists()
+        assert info_of(root)["total_episodes"] == 3
+        assert info_of(root)["splits"] == {"train": "0:3"}
+
+    def test_nothing_is_renumbered_while_an_episode_cannot_be_read(self, tmp_path: Path) -> None:
+        root = finish(recording(tmp_path / "dataset", episodes=4, frames=6))
+        remove_episode(root, 1)
+        table(root, 2).write_bytes(b"PAR1")
+        before = contents(root)
+        (plan,) = mend(root)
+        assert contents(root) == before
+        assert "episode_000002.parquet first" in {one.finding.code: one.reason for one in plan.refusals}["episode_gap"]
+
+    def test_v30(self, whole: dict[str, Path], tmp_path: Path) -> None:
+        root = tmp_path / "dataset"
+        shutil.copytree(whole[V30], root)
+        change_table(data_table(root), episode_index=lambda column: column + (column == 2))
+        rows = read_episodes(root)
+        rows[2]["episode_index"] = 3
+        write_episodes(root, rows)
+        assert codes(root) == {"episode_gap"}
+        mend(root)
+        assert codes(root) == set()
+        assert [row["episode_index"] for row in read_episodes(root)] == [0, 1, 2]
+
+
+def remove_episode(root: Path, index: int) -> None:
+    for path in [*root.rglob(f"episode_{index:06d}*")]:
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.exists():
+            path.unlink()
+    for name in ("episodes", "episodes_stats"):
+        change_lines(root / f"meta/{name}.jsonl", lambda lines: lines.pop(index))
+    change_info(root, lambda info: info.update(total_episodes=3, total_frames=18, total_videos=6, splits={}))
+    starts = iter(range(0, 99, 6))
+    for path in sorted((root / "data").rglob("*.parquet")):
+        first = next(starts)
+        change_table(path, index=lambda column, first=first: column - column[0] + first)
+
+
+class TestWhatIsMadeAnew:
+    @pytest.mark.parametrize("version", [V21, V30])
+    def test_an_info_that_is_gone(self, version: str, whole: dict[str, Path], tmp_path: Path) -> None:
+        root = tmp_path / "dataset"
+        shutil.copytree(whole[version], root)
+        before = info_of(root)
+        (root / "meta/info.json").unlink()
+        plans = mend(root)
+        assert codes(root) == set()
+        after = info_of(root)
+        assert "stay empty" in plans[0].changes[0].why
+        for key in ("codebase_version", "total_episodes", "total_frames", "total_tasks", "fps", "data_path"):
+            assert after[key] == before[key]
+        assert after["features"].keys() == before["features"].keys()
+        for key, feature in before["features"].items():
+            assert after["features"][key]["dtype"] == feature["dtype"]
+            assert after["features"][key]["shape"] == feature["shape"]
+        assert after["features"][TOP]["info"] == before["features"][TOP]["info"]
+
+    def test_an_info_that_time_stamps_and_videos_contradict(self, whole: dict[str, Path], tmp_path: Path) -> None:
+        root = tmp_path / "dataset"
+        shutil.copytree(whole[V21], root)
+        (root / "meta/info.json").unlink()
+        change_table(table(root), timestamp=lambda column: column * 2)
+        (plan,) = mend(root)
+        (refusal,) = plan.refusals
+        assert "the time stamps say 15 frames per second, the videos 30" in refusal.reason
+        assert not (root / "meta/info.json").exists()
+
+    def test_a_length_that_rows_and_videos_contradict(self, whole: dict[str, Path], tmp_path: Path) -> None:
+        root = tmp_path / "dataset"
+        shutil.copytree(whole[V21], root)
+        change_lines(root / "meta/episodes.jsonl", lambda lines: lines[1].update(length=9))
+        assert "rows_mismatch" in codes(root)
+        mend(root)
+        assert codes(root) == set()
+        assert [line["length"] for line in lines_of(root / "meta/episodes.jsonl")] == [6, 6, 6]
+
+    def test_the_spread_of_pictures_is_that_of_the_pictures(self, whole: dict[str, Path], tmp_path: Path) -> None:
+        """LeRobot 0.4.0 to 0.5.1 wrote zeros; the truth here is what was reckoned from the PNGs."""
+        root = tmp_path / "dataset"
+        shutil.copytree(whole[V21], root)
+        true = lines_of(root / "meta/episodes_stats.jsonl")[1]["stats"][TOP]
+        VARIANTS["overflow"].spoil(root)
+        mend(root)
+        found = lines_of(root / "meta/episodes_stats.jsonl")[1]["stats"][TOP]
+        for name in ("mean", "std"):
+            for one, other in zip(found[name], true[name], strict=True):
+                assert one[0][0] == pytest.approx(other[0][0], abs=0.02)
+        assert found["count"] == true["count"]
+
+    def test_other_lines_stay_byte_for_byte(self, whole: dict[str, Path], tmp_path: Path) -> None:
+        root = tmp_path / "dataset"
+        shutil.copytree(whole[V21], root)
+        before = (root / "meta/episodes_stats.jsonl").read_bytes().splitlines()
+        VARIANTS["statistics of another"].spoil(root)
+        mend(root)
+        after = (root / "meta/episodes_stats.jsonl").read_bytes().splitlines()
+        assert (after[0], after[2]) == (before[0], before[2])
+        assert json.loads(after[1])["stats"]["action"] == json.loads(before[1])["stats"]["action"]
+
+    def test_starts_of_a_drifting_file(self, whole: dict[str, Path], tmp_path: Path) -> None:
+        root = tmp_path / "dataset"
+        shutil.copytree(whole[V30], root)
+        VARIANTS["drift"].spoil(root)
+        mend(root)
+        starts = [row[f"videos/{TOP}/from_timestamp"] for row in read_episodes(root)]
+        assert starts == pytest.approx([0, 6 / 30 + 2 / 3000, 12 / 30 + 4 / 3000], abs=2e-5)
+        assert video_file(root, TOP).is_file()
+
+
+class TestOthersAtWork:
+    def test_a_claimed_episode(self, tmp_path: Path) -> None:
+        root = recording(tmp_path / "dataset")
+        claim = take(ControlDir.of(root, "episode_000001"))
+        with pytest.raises(NotAvailableError, match=r"episode_000001 .* is being worked on"):
+            mend(root)
+        assert not (root / ".episoded" / REPAIRING).exists()
+        claim.close()
+        mend(root)
+
+    def test_no_episode_is_claimed_meanwhile(self, tmp_path: Path) -> None:
+        root = recording(tmp_path / "dataset")
+        with transaction.exclusive(root), pytest.raises(NotAvailableError) as raised:
+            take(ControlDir.of(root, "episode_000000"))
+        assert raised.value.code == "being_repaired"
+        take(ControlDir.of(root, "episode_000000")).close()
+
+    def test_a_recorder_that_has_a_file_open(self, whole: dict[str, Path], tmp_path: Path) -> None:
+        root = tmp_path / "dataset"
+        shutil.copytree(whole[V21], root)
+        VARIANTS["splits of another"].spoil(root)
+        code = "import sys; file = open(sys.argv[1], 'a'); print('open', flush=True); sys.stdin.read()"
+        command = [sys.executable, "-c", code, str(root / "meta/episodes.jsonl")]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as recorder:
+            assert recorder.stdout is not None
+            recorder.stdout.readline()
+            with pytest.raises(NotAvailableError, match=f"process {recorder.pid} is writing"):
+                mend(root)
+            assert recorder.stdin is not None
+            recorder.stdin.close()
+        mend(root)
+
+    def test_a_file_that_changes_while_the_plan_is_made(self, whole: dict[str, Path], tmp_path: Path) -> None:
+        root = tmp_path / "dataset"
+        shutil.copytree(whole[V21], root)
+        VARIANTS["splits of another"].spoil(root)
+        info = (root / "meta/info.json").read_text()
+
+        def record_on(plan: Plan) -> None:
+            (root / "meta/info.json").write_text(info + "\n")
+
+        with pytest.raises(EpisodedError) as raised:
+            repair.repair(root, deep=False, planned=record_on, progress=lambda *_: None)
+        assert raised.value.code == "changed_meanwhile"
+        assert (root / "meta/info.json").read_text() == info + "\n"
+        assert not (root / ".episoded" / REPAIRING).exists()
+
+    def test_two_repairs(self, whole: dict[str, Path], tmp_path: Path) -> None:
+        root = tmp_path / "dataset"
+        shutil.copytree(whole[V21], root)
+        with transaction.exclusive(root), pytest.raises(NotAvailableError) as raised:
+            mend(root)
+        assert raised.value.code == "being_repaired"
+
+
+@pytest.mark.parametrize("name", ["a gap", "episodes out of order"])
+def test_a_kill_at_any_point(name: str, whole: dict[str, Path], tmp_path: Path, actor: Start) -> None:
+    """The next repair goes on: in the end every file is as after one that was never killed, and nothing is lost."""
+    broken = VARIANTS[name]
+    source = tmp_path / "source"
+    shutil.copytree(whole[broken.version], source)
+    broken.spoil(source)
+    said = [line.partition(" ") for line in actor("crash_repair", source, tmp_path).rest()]
+    assert {number: verdict for number, _, verdict in said if verdict != "ok"} == {}
+    assert [int(number) for number, _, _ in said] == list(range(1, len(said) + 1))
+    assert len(said) >= {"a gap": 30, "episodes out of order": 15}[name]
+
+
+def test_what_a_repair_that_died_leaves_is_known(whole: dict[str, Path], tmp_path: Path) -> None:
+    root = tmp_path / "dataset"
+    shutil.copytree(whole[V21], root)
+    gap_v21(root)
+    environment = os.environ | {"EPISODED_CRASH_AT": "relocate:put"}
+    command = [sys.executable, "-m", "episoded.daemon", "repair", str(root)]
+    assert subprocess.run(command, env=environment, capture_output=True, check=False).returncode == -9
+    assert "repair_unfinished" in codes(root)
+    with pytest.raises(NotAvailableError):
+        take(ControlDir.of(root, "episode_000000"))
+    mend(root)
+    assert codes(root) == set()
