@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
@@ -20,63 +19,28 @@ from episoded.processors.base import Artifact, Edit, StageContext
 from . import attempts, checkpoint, finish, stages
 from .checkpoint import Output, Record
 from .claim import Claim, Leases, take
-from .control import ControlDir
 from .errors import Cancelled, ClaimLostError, EpisodedError, HandedOver, RetryableError
 from .parts import KeptParts
 from .publication import apply_edit, discard_unpublished, publish_artifact
 from .publisher import receipts
+from .work import UNHEARD, Hooks, Work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from episoded.processors.base import Processor, Unit
     from episoded.processors.episode import Episode
 
-    from .config import Pipeline
 
 log = structlog.get_logger()
+
+__all__ = ["Chain", "Ended", "Hooks", "Work", "work_on"]
 
 Ended = Literal["ready", "failed", "waiting", "released", "handed_over", "lost", "vanished"]
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
-    """One episode to process, and how.
-
-    `threads`: CPU threads it may keep busy. `lapsed`: the generation whose owner, on another machine, the scan saw
-    silent for a whole lease. `devices`: what stages that need a GPU compute on ("cpu" where there is none); empty: they
-    are left to a worker that has some.
-    """
-
-    root: Path
-    output: Path
-    episode_id: str
-    format: str
-    pipeline: Pipeline
-    policy: attempts.AttemptPolicy = field(default_factory=attempts.AttemptPolicy)
-    threads: int = 1
-    lapsed: int = 0
-    devices: tuple[str, ...] = ("cpu",)
-
-    @property
-    def control(self) -> ControlDir:
-        """The episode's control directory."""
-        return ControlDir.of(self.output, self.episode_id)
-
-
-@dataclass(frozen=True, slots=True)
-class Hooks:
-    """What the process around the chain wants to hear and to say.
-
-    `progress(stage, unit, done, total)`. `stop()`: 0 go on, 1 stop at the next unit, 2 stop now.
-    """
-
-    progress: Callable[[str, str, int, int], None] = lambda *_: None
-    stop: Callable[[], int] = lambda: 0
-
-
-def work_on(work: Work, hooks: Hooks = Hooks(), leases: Leases | None = None) -> Ended:
+def work_on(work: Work, hooks: Hooks = UNHEARD, leases: Leases | None = None) -> Ended:
     """Claim one episode, run its chain, record how it ended. Raises NotAvailableError when it cannot be claimed."""
     claim = take(work.control, leases, work.lapsed)
     chain = Chain(work, claim, hooks)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from commandline import configure, episoded
-from episoded.daemon import doctor, service_file
+from episoded.daemon import doctor, gpus, service_file
 from episoded.daemon.service_file import ServiceReport
 from recordings import snapshot, tiny
 
@@ -186,3 +186,43 @@ def test_no_finding_is_left_without_a_remedy(tmp_path: Path, drop: Path) -> None
     found = list(problems(chosen))
     assert found
     assert all(finding.remedy for finding in found)
+
+
+class TestDepth:
+    """What the depth stage needs is looked for where a drop folder has it in its pipeline, and nowhere else."""
+
+    def config(self, tmp_path: Path, drop: Path, more: str = "") -> Path:
+        path = configure(tmp_path)
+        path.write_text(f'{path.read_text()}\n[[drop]]\npath = "{drop}"\npipeline = "depth"\n{more}')
+        return path
+
+    @pytest.fixture(autouse=True)
+    def no_driver(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        """Programs are found but for nvidia-smi, whatever this machine has."""
+        monkeypatch.setenv("PATH", "/nowhere")
+        gpus.installed.cache_clear()
+        yield
+        gpus.installed.cache_clear()
+
+    def test_nothing_is_asked_for_where_no_drop_folder_has_depth(self, tmp_path: Path, drop: Path) -> None:
+        chosen = configure(tmp_path, drop)
+        assert [finding.level for finding in findings(chosen, "GPU")] == ["ok"]
+        assert findings(chosen, "torch") == findings(chosen, "depth model") == []
+
+    def test_no_gpu_is_a_warning_or_a_failure(self, tmp_path: Path, drop: Path) -> None:
+        (finding,) = findings(self.config(tmp_path, drop), "GPU")
+        assert (finding.level, "no driver shows one" in finding.found) == ("warn", True)
+        (finding,) = findings(self.config(tmp_path, drop, '[workers]\nwithout_gpu = "wait"\n'), "GPU")
+        assert finding.level == "fail"
+
+    def test_weights_that_are_not_there(self, tmp_path: Path, drop: Path) -> None:
+        setting = f'[pipelines.depth.depth]\nweights = "{tmp_path / "vits.pth"}"\n'
+        (finding,) = findings(self.config(tmp_path, drop, setting), "depth model")
+        assert (finding.level, "hf download" in finding.remedy) == ("fail", True)
+        (tmp_path / "vits.pth").touch()
+        (finding,) = findings(self.config(tmp_path, drop, setting), "depth model")
+        assert finding.level == "ok"
+
+    def test_the_library_is_really_imported(self, tmp_path: Path, drop: Path) -> None:
+        (finding,) = findings(self.config(tmp_path, drop), "torch")
+        assert (finding.level, finding.found[0].isdigit()) == ("ok", True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from .. import config as configuration
 from .. import service_file
 from ..errors import ConfigError
-from . import folders, machine
+from . import depth, folders, machine
 from .finding import Finding, user_name
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def examine(path: Path | None) -> Iterator[Finding]:
         yield from folders.drop_folder(drop, config)
     yield from machine.inotify()
     yield from machine.codecs(config)
-    yield from machine.gpu()
+    yield from depth.gpus(config)
     yield from machine.workers(config)
     yield from machine.clock(config.drops)
     yield from _unit()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -87,18 +86,6 @@ def codecs(config: Config) -> Iterator[Finding]:
             yield Finding("warn", f"encoder {encoder}", f"asked for by {', '.join(names)}: {reason}", remedy)
         else:
             yield Finding("ok", f"encoder {encoder}", f"works, asked for by {', '.join(names)}")
-
-
-def gpu() -> Iterator[Finding]:
-    """Which GPUs the driver shows."""
-    if shutil.which("nvidia-smi") is None:
-        yield Finding("ok", "GPU", "no nvidia-smi here; no stage needs a GPU")
-        return
-    names = output_of(["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"])
-    if names is None:
-        yield Finding("warn", "GPU", "nvidia-smi fails", "check the driver: run nvidia-smi")
-    else:
-        yield Finding("ok", "GPU", "; ".join(names.splitlines()) or "none")
 
 
 def workers(config: Config) -> Iterator[Finding]:

@@ -80,9 +80,9 @@ def find(wanted: Checkpoint, path: Path | None = None) -> Path:
     """
     if path is not None:
         if not path.is_file():
-            raise _missing(wanted.name, f"{path} is not there", _remedy(wanted))
+            raise _missing(wanted.name, f"{path} is not there", remedy_for(wanted))
         return path
-    return from_hub(lambda hub: hub.hf_hub_download(wanted.repo, wanted.file), wanted.name, _remedy(wanted))
+    return from_hub(lambda hub: hub.hf_hub_download(wanted.repo, wanted.file), wanted.name, remedy_for(wanted))
 
 
 def from_hub(fetch: Callable[[Any], str], model: str, remedy: str) -> Path:
@@ -150,13 +150,14 @@ def _check(wanted: Checkpoint, path: Path, state: Any, expected: Mapping[str, Te
 
 
 def _wrong(wanted: Checkpoint, path: Path, why: str) -> EpisodedError:
-    return EpisodedError("wrong_checkpoint", f"{path} is not {wanted.file}: {why}", _remedy(wanted))
+    return EpisodedError("wrong_checkpoint", f"{path} is not {wanted.file}: {why}", remedy_for(wanted))
 
 
 def _missing(model: str, why: str, remedy: str) -> EpisodedError:
     return EpisodedError("model_missing", f"the weights of the depth model {model} are missing: {why}", remedy)
 
 
-def _remedy(wanted: Checkpoint) -> str:
+def remedy_for(wanted: Checkpoint) -> str:
+    """What to do where its weights are missing, with the terms they come under."""
     terms = f" (licence {wanted.licence}" + (f": {wanted.licence_note})" if wanted.licence_note else ")")
     return f"fetch them once with `hf download {wanted.repo} {wanted.file}`{terms}, or set `weights` to a local file"
