@@ -21,7 +21,9 @@ from conftest import eventually
 from episoded.daemon.cli.push_progress import Lines
 from episoded.daemon.push.pusher import Pusher
 from episoded.daemon.push.server import Server
+from episoded.processors import simulation_v3
 from episoded.processors.destinations.ssh import Address, Ssh
+from episoded.processors.simulation_droid import record_droid
 from recordings import Originals, tiny
 from sshd import sshd  # noqa: F401 - a fixture
 from wire import Wire
@@ -187,13 +189,27 @@ class TestArriving:
         assert episoded("process", site.there).code == 0
         assert originals.missing_from(site.there) == []
 
-    def test_a_dataset_without_lines_for_its_episodes_goes_as_a_whole(self, site):
-        tiny(site.recording, episodes=2)
-        (site.recording / "meta/episodes.jsonl").unlink()
+    def test_a_dataset_whose_episodes_share_files_goes_as_a_whole(self, site):
+        simulation_v3.record(site.recording, episodes=2, frames=6, size=(48, 64))
         assert site.push().code == 0
         assert site.differences() == []
         assert (site.there / ".episoded/pending").exists()
+        before = site.wire.sent
+        assert (site.push().code, site.wire.sent) == (0, before)
+
+    def test_droid_episodes_go_by_folder(self, site):
+        record_droid(site.recording, episodes=2, rows=20)
         assert site.push().code == 0
+        assert site.differences() == []
+        assert len(site.pending()) == 2
+
+    def test_nothing_goes_of_a_recording_whose_first_episode_is_not_finished(self, site):
+        tiny(site.recording)
+        for path in site.recording.glob("meta/episodes*.jsonl"):
+            path.unlink()
+        done = site.push()
+        assert (done.code, site.wire.sent) == (1, 0)
+        assert "no line in meta/episodes.jsonl" in done.out
 
     def test_another_name(self, site):
         tiny(site.recording)
@@ -206,9 +222,9 @@ class TestCut:
 
     def test_killed_again_and_again_it_arrives_once(self, site):
         """No call may send as much as one episode has: it arrives because every call goes on from the last."""
-        padded(tiny(site.recording, episodes=2), 100_000)
+        padded(tiny(site.recording), 100_000)
         step, kills = random.Random(3), 0
-        while site.kill_after(step.randrange(1_000, 900_000)):
+        while site.kill_after(step.randrange(1_000, 800_000)):
             kills += 1
             assert site.half_visible() == []
             assert kills < 40

@@ -96,7 +96,7 @@ def _once(pusher: "Pusher", display: "Lines", attempts: int, *, fallback: bool) 
         if fallback:
             _encode_here(pusher, display, episodes)
         raise NotAvailableError(error.code, error.message, "the same command goes on from what arrived") from error
-    return _conclude(pusher, display, len(episodes), others)
+    return _conclude(pusher, display, episodes, others)
 
 
 def _watch(pusher: "Pusher", display: "Lines", *, fallback: bool) -> ExitCode:
@@ -113,7 +113,7 @@ def _watch(pusher: "Pusher", display: "Lines", *, fallback: bool) -> ExitCode:
             if fallback and error.retryable:
                 _encode_here(pusher, display, episodes)
         pusher.stop.wait(LOOK_S)
-    return _conclude(pusher, display, len(episodes), others)
+    return _conclude(pusher, display, episodes, others)
 
 
 def _encode_here(pusher: "Pusher", display: "Lines", episodes: list[str]) -> None:
@@ -127,9 +127,9 @@ def _encode_here(pusher: "Pusher", display: "Lines", episodes: list[str]) -> Non
             display.encoded(episode or "dataset", done=encode(pusher.root, episode))
 
 
-def _conclude(pusher: "Pusher", display: "Lines", total: int, others: "list[Waiting]") -> ExitCode:
-    sent = total - len(pusher.refused)
-    display.concluded(pusher, sent, others)
+def _conclude(pusher: "Pusher", display: "Lines", episodes: list[str], others: "list[Waiting]") -> ExitCode:
+    sent = len(episodes) - len(pusher.refused)
+    display.concluded(pusher, sent, others, whole=episodes == [""])
     if pusher.stop.is_set():
         return ExitCode.OK
     return ExitCode.FAILED if pusher.refused or others else ExitCode.OK

@@ -62,12 +62,12 @@ class Lines:
         words = ("encoded", "green") if done else ("failed", "red")
         self.say(words[0], f"{name}  here, by `episoded process`", words[1])
 
-    def concluded(self, pusher: Pusher, there: int, others: Sequence[Waiting]) -> None:
+    def concluded(self, pusher: Pusher, there: int, others: Sequence[Waiting], *, whole: bool) -> None:
         """The last lines."""
         for other in others:
             self.say("left", f"{other.name}: {other.reason}", "yellow")
         refused = first_few(pusher.refused, 5)
-        words = f"{plural(there, 'episode' if pusher.by_episode else 'dataset')} on {pusher.server}"
+        words = f"{plural(there, 'dataset' if whole else 'episode')} on {pusher.server}"
         self.say("done", words + (f"; not sent: {refused}" if refused else ""), "red" if refused else "green")
 
     def note(self, text: str) -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from episoded.processors.formats.base import Format
+
     from .server import Seen, Server
     from .shipment import Shipment
 
@@ -49,11 +51,10 @@ class Display(Protocol):
 
 @dataclass
 class Waiting:
-    """What is not sent, and why. `later`: it may still be recorded."""
+    """What is not sent, and why."""
 
     name: str
     reason: str
-    later: bool = True
 
 
 @dataclass
@@ -75,48 +76,51 @@ class Pusher:
         #: Episodes that were encoded here, because the server was out of reach.
         self.encoded: set[str] = set()
 
-    @property
-    def by_episode(self) -> bool:
-        """Whether episodes go one by one."""
-        return shipments.is_by_episode(self.root)
-
     def finished(self, *, still: bool) -> tuple[list[str], list[Waiting]]:
-        """Episodes that are whole, and the others; [""] for a dataset that goes as one.
+        """Episodes that are whole, and the others; [""] for a dataset that goes as one, and is whole.
 
-        `still`: it also has to look as it did in the last call, because it may be being written.
+        `still`: an episode also has to look as it did in the last call, because it may be being written; and a dataset
+        that goes as one is not whole before its recording has ended.
         Raises EpisodedError for a folder that is no dataset, or one that cannot be understood.
         """
-        layout = formats.detect(self.root)
-        if layout is None:
-            raise InputError("not_a_dataset", f"{self.root} is no dataset (yet)", "is the path right?")
-        if not self.by_episode:
-            return [""], []
-        listing = layout.listing(self.root)
+        listing = self._layout().listing(self.root)
         if listing.refusal:
             raise listing.refusal
         whole, others = [], [Waiting(name, why) for name, why in listing.orphans]
-        sent = set(self.receipts.confirmed())
+        confirmed = self.receipts.confirmed()
         for episode in listing.episodes:
-            look = layout.upload(self.root, episode)
-            mark, before = (look.files, look.bytes, look.newest), self._looks.get(episode)
-            self._looks[episode] = mark
-            if episode in sent:
-                whole.append(episode)
-            elif look.missing:
-                more = f" and {len(look.missing) - 1} more" if len(look.missing) > 1 else ""
-                others.append(Waiting(episode, f"not whole: {look.missing[0]}{more}"))
-            elif still and mark != before:
-                others.append(Waiting(episode, "just written"))
+            if why := "" if episode in confirmed else self._not_yet(episode, still=still):
+                others.append(Waiting(episode, why))
             else:
                 whole.append(episode)
-        return whole, others
+        if not listing.episodes or shipments.is_by_episode(self._layout(), self.root, listing.episodes[0]):
+            return whole, others
+        if still:
+            return [], [Waiting("dataset", "its episodes share files: push it once the recording has ended")]
+        return ([] if others else [""]), others
+
+    def _layout(self) -> Format:
+        layout = formats.detect(self.root)
+        if layout is None:
+            raise InputError("not_a_dataset", f"{self.root} is no dataset (yet)", "is the path right?")
+        return layout
+
+    def _not_yet(self, episode: str, *, still: bool) -> str:
+        """Why an episode cannot go yet, in words; empty when it can."""
+        look = self._layout().upload(self.root, episode)
+        mark, before = (look.files, look.bytes, look.newest), self._looks.get(episode)
+        self._looks[episode] = mark
+        if look.missing:
+            more = f" and {len(look.missing) - 1} more" if len(look.missing) > 1 else ""
+            return f"not whole: {look.missing[0]}{more}"
+        return "just written" if still and mark != before else ""
 
     def push(self, episode: str) -> bool:
         """See to it that the server has this episode (or, "", the dataset) and has confirmed it.
 
         False when nothing had to be sent. Raises TransientError, BlockedError, and what is wrong with the data.
         """
-        shipment = shipments.of_episode(self.root, episode) if episode else shipments.of_dataset(self.root)
+        shipment = shipments.pack(self._layout(), self.root, episode)
         known = self.receipts.digest(shipment)
         if known and not (self.delete_frames and _has_frames(shipment)):
             return False
@@ -190,7 +194,7 @@ class Pusher:
     def _settle(self, shipment: Shipment, manifest: bytes, digest: str, seen: Seen) -> None:
         lines: dict[str, bytes] = {}
         whole: dict[str, tuple[bytes, bytes | None]] = {}
-        if shipment.id:
+        if shipment.grows:
             lines = shipments.new_lines(self.root, shipment.id)
             for path in shipments.shared_files(self.root):
                 whole[path] = ((self.root / path).read_bytes(), None)
@@ -198,8 +202,8 @@ class Pusher:
         self.server.settle(shipment, manifest, digest, lines, whole)
 
     def _info(self, shipment: Shipment, seen: Seen) -> bytes:
-        lines = shipments.episode_lines(self.root)
-        there = [name for name in lines if name == shipment.id or name in set(self.receipts.confirmed())]
+        lines, confirmed = shipments.episode_lines(self.root), self.receipts.confirmed()
+        there = [name for name in lines if name == shipment.id or name in confirmed]
         ours = (self.root / shipments.INFO).read_bytes()
         try:
             return shipments.merged_info(ours, seen.info, [lines[name] for name in there])

@@ -55,9 +55,10 @@ class Receipts:
             "what the server has stays; to send this one too, give it another episode number or --name",
         )
 
-    def confirmed(self) -> list[str]:
+    def confirmed(self) -> set[str]:
         """The ids of the episodes that have one."""
-        return sorted(path.stem for path in self._folder.glob("episode_*.json"))
+        names = (path.name.removesuffix(".json") for path in self._folder.glob("*.json"))
+        return {name for name in names if name != "dataset"}
 
     def files(self, name: str) -> list[Sent]:
         """What was confirmed of a shipment of this name."""

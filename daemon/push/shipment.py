@@ -1,7 +1,7 @@
 """What goes over in one piece: a finished episode, or a dataset whose episodes share their files.
 
 An episode of a LeRobot v2.x dataset is every file with its number in the path, and its lines in the files of `meta/`
-that grow with each episode. Anything else is sent as a dataset, once it is there as a whole.
+that grow with each episode; one of DROID is a folder. Anything else is sent as a dataset, when all of it is whole.
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ from episoded.processors.formats.names import is_ignored
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from episoded.processors.formats.base import Format
+
+#: The layout whose datasets have a line for each episode.
+LINED: Final = "lerobot"
 _NUMBERED: Final = re.compile(r"episode[_-](\d+)")
 #: Files of a dataset that grow by lines. The one that makes an episode known is `EPISODES`.
 EPISODES: Final = "meta/episodes.jsonl"
@@ -43,11 +47,15 @@ class Sent:
 
 @dataclass(frozen=True)
 class Shipment:
-    """`id`: of the episode, empty for a whole dataset. `files`: sorted by path."""
+    """`id`: of the episode, empty for a whole dataset. `files`: sorted by path.
+
+    `grows`: files of the dataset (`meta/`) grow with the episode.
+    """
 
     root: Path
     id: str
     files: tuple[Sent, ...]
+    grows: bool = False
 
     @property
     def size(self) -> int:
@@ -64,20 +72,22 @@ class Shipment:
         return b"".join(b"%s  %s\n" % (_digest(self.root / file.path), file.path.encode()) for file in self.files)
 
 
-def is_by_episode(root: Path) -> bool:
-    """Whether the episodes of the dataset at `root` have files of their own."""
-    return (root / EPISODES).is_file()
+def is_by_episode(layout: Format, root: Path, episode: str) -> bool:
+    """Whether the episodes of the dataset at `root`, this one among them, have files of their own."""
+    return layout.name == LINED or layout.folder(root, episode) is not None
 
 
-def of_episode(root: Path, episode: str) -> Shipment:
-    """What belongs to one episode and to nobody else. Raises InputError (`name_unusable`, `symlink`)."""
+def pack(layout: Format, root: Path, episode: str) -> Shipment:
+    """Everything that belongs to an episode and to no other; the whole dataset for "".
+
+    Raises InputError (`name_unusable`, `symlink`, `episode_unknown`).
+    """
+    if not episode:
+        return Shipment(root, "", _looked_at(root, (path for _, path in _walk(root, lambda _: True))))
+    if folder := layout.folder(root, episode):
+        return Shipment(root, episode, _looked_at(root, (path for _, path in _walk(folder, lambda _: True))))
     index = _index(episode)
-    return Shipment(root, episode, _looked_at(root, _files(root, lambda number: number == index)))
-
-
-def of_dataset(root: Path) -> Shipment:
-    """Everything."""
-    return Shipment(root, "", _looked_at(root, (path for _, path in _walk(root, lambda _: True))))
+    return Shipment(root, episode, _looked_at(root, _files(root, lambda number: number == index)), grows=True)
 
 
 def shared_files(root: Path) -> list[str]:

@@ -64,6 +64,12 @@ class Format(Protocol):
     def places(self, root: Path) -> Iterator[Path]:
         """The folders in which a new episode shows: what is worth a watch besides `root`."""
 
+    def folder(self, root: Path, episode_id: str) -> Path | None:
+        """The folder that holds all of an episode and of no other; None where episodes lie among each other.
+
+        Raises InputError (`episode_unknown`).
+        """
+
     def upload(self, root: Path, episode_id: str) -> Upload:
         """Stat every input file of one episode (milliseconds; asked only while it arrives)."""
 

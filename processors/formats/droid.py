@@ -85,6 +85,10 @@ class Droid:
         """The days, and what is above them."""
         return self._tree.places(root)
 
+    def folder(self, root: Path, episode_id: str) -> Path:
+        """The episode's own."""
+        return self._folder(root, episode_id)
+
     def upload(self, root: Path, episode_id: str) -> Upload:
         """What has arrived in the episode's folder; recordings that are not there are not waited for."""
         try:

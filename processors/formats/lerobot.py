@@ -88,6 +88,9 @@ class LeRobot:
         """The metadata, where its line appears."""
         yield root / "meta"
 
+    def folder(self, root: Path, episode_id: str) -> None:
+        """None: cameras have folders, and tables and `meta/` are shared by all."""
+
     def upload(self, root: Path, episode_id: str) -> Upload:
         """What has arrived of the episode's frames, table and finished videos."""
         try:

@@ -92,6 +92,9 @@ class LeRobotV3:
         """The metadata, which a recorder writes with every episode."""
         yield root / "meta"
 
+    def folder(self, root: Path, episode_id: str) -> None:
+        """None: cameras have folders, and tables and `meta/` are shared by all."""
+
     def upload(self, root: Path, episode_id: str) -> Upload:
         """What has arrived of the episode's frames, of the file with its rows, and of `meta/episodes`."""
         from .lerobot_v3_upload import look_at_recorded
