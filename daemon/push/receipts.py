@@ -81,7 +81,9 @@ class Receipts:
 def alone(root: Path) -> Iterator[None]:
     """Hold the right to push the dataset at `root`. Raises NotAvailableError where another process has it."""
     if not root.is_dir():
-        raise UnknownTargetError("path_unknown", f"{root}: there is no such folder", "is the path right?")
+        raise UnknownTargetError(
+            "path_unknown", f"{root} is no folder", "push the folder of a dataset; is the path right?"
+        )
     folder = root / CONTROL / _FOLDER
     fsio.make_dirs(folder, below=root)
     fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)

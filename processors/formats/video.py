@@ -60,6 +60,9 @@ class Video:
         """The one episode, called like the file without its suffix."""
         return Listing((_id(root),))
 
+    def folder(self, root: Path, episode_id: str) -> None:
+        """None: the dataset is a file."""
+
     def upload(self, root: Path, episode_id: str) -> Upload:  # noqa: ARG002 - there is only one
         """Whether the file has arrived: for MP4 and MOV its end tells, others only stop growing."""
         try:
