@@ -6,16 +6,19 @@ import random
 import time
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from conftest import eventually
 from episoded.daemon.publisher import desk
 from episoded.daemon.state import State
+from hub_server import WRITE_TOKEN, HubServer
 from publishing import artifacts, names, receipt, table
 from recordings import EPISODE
-from sites import FolderSite
+from sites import FolderSite, HubSite
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from daemons import Daemon
@@ -123,7 +126,7 @@ class TestKills:
         publish_to(daemon, site, max_files=8)
         datasets = [daemon.upload(f"arm{number}", episodes=3, seed=number) for number in range(2)]
         chance = random.Random(5)
-        for _ in range(6):
+        for _ in range(3):
             daemon.start()
             time.sleep(chance.uniform(0, 0.8))  # a moment like any other: no condition is waited for
             daemon.kill()
@@ -155,3 +158,105 @@ class TestMadeAgain:
         after = artifacts(site.root / "arm")
         assert after == artifacts(dataset)
         assert after != before
+
+
+class TestTheHub:
+    """With the process of its own that the service gives a destination."""
+
+    @pytest.fixture
+    def hub(self, tmp_path: Path) -> Iterator[HubServer]:
+        with HubServer(tmp_path / "hub") as server:
+            yield server
+
+    def publish(self, daemon: Daemon, hub: HubServer, tmp_path: Path, **more: object) -> HubSite:
+        site = HubSite(hub, tmp_path, dataset="arm")
+        settings = {"interval_s": 0, "xet": False, **more}
+        daemon.configure(
+            PIPELINE.format(destinations='["there"]', more=""),
+            table("there", site.kind, site.settings, **settings),
+            rescan_s=0.5,
+        )
+        return site
+
+    def once(self, hub: HubServer, dataset: Path, episodes: int) -> None:
+        """Every file of every episode is there, in one commit only, and no blob was sent twice."""
+        commits = hub.repositories["me/arm"].commits
+        for episode in range(episodes):
+            told = receipt(dataset, f"episode_{episode:06d}")
+            assert told
+            for entry in told["files"]:
+                assert sum(entry["target"] in commit.added for commit in commits) == 1, entry["target"]
+        assert [digest for digest, count in hub.puts().items() if count > 1] == []
+
+    def test_killed_again_and_again_nothing_is_sent_or_committed_twice(
+        self, daemon: Daemon, hub: HubServer, tmp_path: Path
+    ) -> None:
+        self.publish(daemon, hub, tmp_path, max_files=8)
+        hub.fail(r"POST .*/commit/", lose_response=True, skip=2)
+        dataset = daemon.upload("arm", episodes=3)
+        chance = random.Random(11)
+        for _ in range(3):
+            daemon.start()
+            time.sleep(chance.uniform(0.5, 2.5))  # a moment like any other: no condition is waited for
+            daemon.kill()
+        daemon.start()
+        for episode in range(3):
+            daemon.wait_for(dataset, State.PUBLISHED, f"episode_{episode:06d}")
+        self.once(hub, dataset, 3)
+        eventually(lambda: "v2.1" in hub.repositories["me/arm"].tags, what="the tag of a whole dataset")
+
+    def test_a_transfer_that_hangs_is_killed_and_done_again(
+        self, daemon: Daemon, hub: HubServer, tmp_path: Path
+    ) -> None:
+        """The server says nothing, the client would wait for ever; the other stages go on."""
+        self.publish(daemon, hub, tmp_path, stall_s=2, min_rate="10 GB", timeout_s=3600)
+        hang = hub.fail(r"PUT /objects/", hang=True)
+        daemon.start()
+        dataset = daemon.upload("arm")
+        eventually(lambda: hang.times == 0, what="the transfer to hang")
+        other = daemon.upload("leg", seed=1)
+        daemon.wait_for(other)
+        daemon.wait_for(dataset, State.PUBLISHED)
+        self.once(hub, dataset, 1)
+
+    def test_a_server_that_is_away_is_waited_for(self, daemon: Daemon, hub: HubServer, tmp_path: Path) -> None:
+        self.publish(daemon, hub, tmp_path)
+        hub.stop()
+        daemon.start()
+        dataset = daemon.upload("arm")
+        daemon.wait_for(dataset)
+        told = eventually(lambda: daemon.report().destinations["there"]["offline_since"], what="it to be noticed")
+        assert told
+        hub.start()
+        daemon.wait_for(dataset, State.PUBLISHED)
+
+    def test_a_commit_under_way_is_proven_before_the_service_stops(
+        self, daemon: Daemon, hub: HubServer, tmp_path: Path
+    ) -> None:
+        self.publish(daemon, hub, tmp_path)
+        slow = hub.fail(r"POST .*/commit/", delay_s=1.5, skip=1)
+        daemon.start()
+        dataset = daemon.upload("arm")
+        eventually(lambda: slow.times == 0, what="the commit to be on its way")
+        assert daemon.terminate() == 0
+        assert receipt(dataset, EPISODE)
+        self.once(hub, dataset, 1)
+
+    def test_the_token_is_on_no_command_line_and_in_no_log(
+        self, daemon: Daemon, hub: HubServer, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        self.publish(daemon, hub, tmp_path)
+        hub.fail(r"POST .*/commit/", status=403, error=f"{WRITE_TOKEN} may not", skip=1)
+        daemon.start()
+        daemon.upload("arm")
+        eventually(lambda: desk.blocked(daemon.state_dir, "there"), what="it to be blocked")
+        processes = [psutil.Process(daemon.process.pid), *psutil.Process(daemon.process.pid).children(recursive=True)]
+        assert len(processes) >= 2
+        assert not any(WRITE_TOKEN in " ".join(process.cmdline()) for process in processes)
+        assert not any(WRITE_TOKEN in str(process.environ()) for process in processes)
+        daemon.terminate()
+        said = capfd.readouterr()
+        assert "destination_blocked" in said.err
+        assert WRITE_TOKEN not in said.out + said.err
+        ours = [path for path in daemon.state_dir.rglob("*") if path.is_file()]
+        assert not any(WRITE_TOKEN.encode() in path.read_bytes() for path in ours)

@@ -149,11 +149,12 @@ class Lane:
             self.blocked, self.trouble, self.offline_since = trouble, trouble, None
             self.not_before = self.clock() + PROBE_S
             return
-        if trouble.offline:
-            self.offline_since = self.offline_since or time.time()
         pause = self._pause_s(trouble)
         self.not_before = self.clock() + pause
-        log.warning("destination_troubled", again_s=round(pause), **words)
+        say = log.debug if trouble.offline and self.offline_since else log.warning  # once for each time that it is gone
+        say("destination_troubled", again_s=round(pause), **words)
+        if trouble.offline:
+            self.offline_since = self.offline_since or time.time()
 
     def _pause_s(self, trouble: Trouble) -> float:
         """As long as the server asked; else longer with each failure. A little by chance: not all come back at once."""
