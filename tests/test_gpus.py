@@ -4,11 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from commandline import configure, episoded
 from episoded.daemon import gpus
 from episoded.daemon.chain import Work
 from episoded.daemon.config import Config
+from episoded.daemon.control import ControlDir, read_json
 from episoded.daemon.gpus import Gpu, Gpus, Room
 from episoded.daemon.jobs import Job
+from episoded.daemon.supervisor import Supervisor
+from recordings import tiny
 
 TWO = (Gpu("0", "GPU-aa11", "NVIDIA H100", 81559), Gpu("1", "GPU-bb22", "NVIDIA H100", 81559))
 DEPTH = {"pipelines": {"default": {"stages": ["encode", "metadata", "depth"]}}}
@@ -134,3 +138,51 @@ def test_a_lone_episode_gets_all_a_backlog_one_each() -> None:
 def test_workers_and_gpus_do_not_take_each_others_places() -> None:
     room = Room(1, ("a",))
     assert [room.takes(gpu=gpu) for gpu in (False, False, True, True)] == [True, False, True, False]
+
+
+def environment_of(pid: int) -> dict[str, str]:
+    entries = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+    return dict(entry.split("=", 1) for entry in entries if "=" in entry)
+
+
+@pytest.mark.usefixtures("two_gpus")
+class TestWorkers:
+    def test_a_job_with_a_gpu_has_a_worker_that_sees_it(self, tmp_path: Path) -> None:
+        root = tiny(tmp_path / "data", episodes=2)
+        supervisor = Supervisor(configured(cpu=1, gpus=[1]), gpus=ours(gpus=[1]))
+        try:
+            assert [slot.name for slot in supervisor.slots] == ["cpu0", "gpu0"]
+            assert supervisor.assign(job(root, ("cuda:0",)))
+            assert not supervisor.assign(job(root, ("cuda:0",))), "its worker is busy, and no other one has a GPU"
+            assert supervisor.assign(job(root, ()))
+            seen = {}
+            for slot in supervisor.slots:
+                assert slot.process is not None
+                seen[slot.name] = environment_of(slot.process.pid)[gpus.VISIBLE]
+            assert seen == {"cpu0": "", "gpu0": "1"}
+        finally:
+            supervisor.close(0)
+
+    def test_the_chain_is_handed_over_to_the_worker_with_the_gpu(self, tmp_path: Path) -> None:
+        """A driver without a GPU behind it, and a torch for CPUs: the words for that, and nothing done is lost."""
+        root = tiny(tmp_path / "data", frames=4)
+        config = configure(tmp_path, more='[pipelines.default]\nstages = ["encode", "metadata", "depth"]\n')
+        with config.open("a") as file:
+            file.write(f'[pipelines.default.depth]\nweights = "{tmp_path / "vits.pth"}"\n')
+        done = episoded("process", root, config=config)
+        assert done.code == 1
+        assert "gpu_unusable" in done.out
+        control = ControlDir.of(root, "episode_000000")
+        assert control.markers().stages_done == {"encode", "metadata"}
+        assert read_json(control.outcome(1, "released")) is not None
+        assert [control.outcome(2, kind).exists() for kind in ("failed", "released")] == [True, False]
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_a_batch_that_shall_wait_for_a_gpu_says_so_and_ends(tmp_path: Path) -> None:
+    root = tiny(tmp_path / "data", frames=4)
+    pipeline = '[pipelines.default]\nstages = ["encode", "metadata", "depth"]\n[workers]\nwithout_gpu = "wait"\n'
+    done = episoded("process", root, config=configure(tmp_path, more=pipeline))
+    assert done.code == 1
+    assert "its next stage needs a GPU" in done.out
+    assert ControlDir.of(root, "episode_000000").markers().stages_done == {"encode", "metadata"}
