@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from commandline import episoded
-from episoded.daemon.convert.conversion import Result, convert
+from episoded.daemon.convert.conversion import convert
 from episoded.daemon.convert.records import Records
+from episoded.daemon.convert.result import Result
 from episoded.daemon.errors import Cancelled, InputError, NotAvailableError, UsageError
 from episoded.processors.lerobot import statistics
 from episoded.processors.lerobot.convert.plan import Sizes
@@ -335,6 +336,30 @@ class TestRefusals:
         assert [path.read_bytes() for path in (output / ".episoded/convert/aside").iterdir()] == [b"somebody else's"]
 
 
+class TestInspection:
+    """The result is judged as `episoded verify` does it."""
+
+    def with_wall_clock(self, source: Path) -> Path:
+        rows = pq.read_table(table(source, 1))
+        place = rows.column_names.index("timestamp")
+        late = (rows.column("timestamp").to_numpy() + 0.02 * np.arange(8) ** 2).astype(np.float32)
+        pq.write_table(rows.set_column(place, "timestamp", [late]), table(source, 1))
+        return source
+
+    def test_nothing_is_found_in_a_good_one(self, source: Path):
+        result = convert(source, source.with_name("out"), "v3.0")
+        assert (result.wrong, result.notes) == ([], [])
+
+    def test_what_lerobot_would_trip_over_is_told(self, source: Path):
+        result = convert(self.with_wall_clock(source), source.with_name("out"), "v3.0")
+        assert any("timestamp" in words for words in result.wrong)
+
+    def test_then_the_source_keeps_its_name(self, source: Path):
+        done = episoded("convert", self.with_wall_clock(source), "--to", "v3.0", "--in-place")
+        assert done.code == 1
+        assert read_dataset(source).version == (2, 1)
+
+
 class TestResuming:
     @pytest.mark.parametrize(("earlier", "least"), [(0, 36), (1, 30)], ids=["from nothing", "appending"])
     def test_a_kill_at_any_point(self, tmp_path: Path, actor: Callable[..., Actor], earlier: int, least: int):
@@ -354,7 +379,7 @@ class TestResuming:
     def test_stopped_it_goes_on(self, source: Path):
         output = source.with_name("out")
         asked = iter(range(1000))
-        from episoded.daemon.convert.conversion import Hooks
+        from episoded.daemon.convert.result import Hooks
 
         with pytest.raises(Cancelled):
             convert(source, output, "v3.0", hooks=Hooks(stop=lambda: next(asked) > 40))

@@ -18,7 +18,7 @@ from .terminal import console, duration, plural, shown, size
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ..convert.conversion import Hooks, Result
+    from ..convert.result import Hooks, Result
 
 _STAGES = {"examine": "examining", "write": "writing"}
 
@@ -67,20 +67,20 @@ def convert(
     target.parent.mkdir(parents=True, exist_ok=True)
     with _watched(bars=sys.stdout.isatty() and not json_) as hooks:
         threads = min(4, len(os.sched_getaffinity(0)))
-        result = conversion.convert(root, target, to, hooks=hooks, threads=threads)
-    if in_place and not result.left:
+        result = conversion.convert(root, target, to, hooks=hooks, threads=threads, inspect_all=in_place)
+    if in_place and not result.left and not result.wrong:
         kept = take_place(root, target, result.from_version)
         result.output = str(root)
         result.notes.append(f"{kept} is the dataset as it was: remove it when you are content")
     typer.echo(json.dumps({"schema": 1, **asdict(result)}, indent=2)) if json_ else _print(result)
-    if result.left:
+    if result.left or result.wrong:
         raise typer.Exit(ExitCode.FAILED)
 
 
 @contextmanager
 def _watched(*, bars: bool) -> "Iterator[Hooks]":
     """A bar on a terminal, and Ctrl-C: what is finished is kept, and the command ends."""
-    from ..convert.conversion import Hooks
+    from ..convert.result import Hooks
     from ..errors import Cancelled
 
     stops = 0
@@ -130,7 +130,9 @@ def _print(result: "Result") -> None:
         say("files", f"{result.made} made, {result.kept} as they were{encoded}{carried}")
     for note in result.notes:
         say("note", note, "yellow")
+    for words in result.wrong:
+        say("wrong", words, "red")
     for name, why in result.left:
         say("left", f"{name}: {why}", "red")
-    word, style = ("not all", "red") if result.left else ("done", "green")
+    word, style = ("not right", "red") if result.wrong else ("not all", "red") if result.left else ("done", "green")
     say(word, f"{result.from_version} to {result.to_version}, {duration(result.seconds)}", style)

@@ -91,7 +91,8 @@ def export(
     from episoded.processors.lerobot.dataset import read_dataset
 
     from ..control import ControlDir
-    from .conversion import Hooks, convert
+    from .conversion import convert
+    from .result import Hooks
 
     version = work.pipeline.lerobot_version
     assert version is not None
@@ -115,4 +116,6 @@ def export(
         threads=work.threads,
     )
     log.info("exported", dataset=str(work.root), output=str(target), episodes=result.episodes, made=result.made)
+    if result.wrong:
+        log.warning("export_wrong", output=str(target), found=result.wrong)
     return f"{target}: {result.to_version}, {result.episodes} episodes"
