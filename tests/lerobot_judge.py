@@ -15,6 +15,7 @@ verdict has `ok`, and what was found or `error`:
     resume   continue the recording by one episode of three frames, as LeRobot's own recorder does
     stats    what LeRobot computes of each episode from `source`'s PNGs and the table
     probe    what LeRobot says of each camera's first video
+    read     every row with both video backends: what it holds, or why it cannot be read; statistics and shapes
     record   LeRobot's own recorder is given what `source` holds, and leaves the encoding for later; see there
     convert  (v30) LeRobot's converter to v3.0 on a copy below `work`, which is then opened like any other
 """
@@ -278,6 +279,25 @@ def probe(job: dict[str, Any]) -> dict[str, Any]:
     return {"info": {key: get_video_info(path) for key, path in first.items()}}
 
 
+def read(job: dict[str, Any]) -> dict[str, Any]:
+    rows, failed = [], []
+    for backend in backends():
+        dataset = opened(job["root"], backend)
+        for number in range(dataset.num_frames):
+            try:
+                item = dataset[number]
+            except Exception as error:
+                failed.append([backend, number, f"{type(error).__name__}: {error}"[:200]])
+                continue
+            counters = [float(item[key]) for key in ("index", "episode_index", "frame_index", "timestamp")]
+            pictures = [round(float(item[key].mean()), 4) for key in dataset.meta.video_keys]
+            rows.append([*counters, item["task"], pictures])
+    known = dataset.meta.stats or {}
+    stats = {key: {name: value.tolist() for name, value in one.items()} for key, one in known.items()}
+    shapes = {key: [*feature["shape"]] for key, feature in dataset.features.items()}
+    return {"rows": rows, "failed": failed, "stats": stats, "shapes": shapes}
+
+
 def convert(job: dict[str, Any]) -> dict[str, Any]:
     from lerobot.datasets.v30.convert_dataset_v21_to_v30 import convert_dataset
 
@@ -303,7 +323,15 @@ def psnr_db(picture: Any, path: Path) -> float:
     return 10 * float(np.log10(255.0**2 / max(error, 1e-9)))
 
 
-DO = {"open": open_, "resume": resume, "record": record, "stats": stats, "probe": probe, "convert": convert}
+DO = {
+    "open": open_,
+    "resume": resume,
+    "record": record,
+    "stats": stats,
+    "probe": probe,
+    "read": read,
+    "convert": convert,
+}
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ FILES: Final = {
     "table_stray": Kind(
         "error",
         "opening fails or has rows that belong to no episode; resuming a recording fails: 0.3.3 counts *.parquet files",
-        "its rows are appended to the dataset: every index after them is off",
+        "its rows are read with the others: every index after them is off (a warning where it comes last by its name)",
         "episoded repair moves it out of the dataset's folders",
         repairable=True,
     ),

@@ -41,8 +41,8 @@ ROWS: Final = {
         repairable=True,
     ),
     "column_dangling": Kind(
-        "warning",
-        "opens; a column of paths that mean nothing here shadows the camera",
+        "error",
+        "opens, and gives what the column holds, paths, instead of the pictures of the video",
         "opening fails: the column is no feature of the dataset",
         "episoded repair takes it out",
         repairable=True,

@@ -34,7 +34,7 @@ def check_columns(dataset: Dataset, schema: Any, name: PurePosixPath, report: Pr
             report.add("column_undeclared", f"column `{key}` is no feature of info.json", name, severity=_by(dataset))
         elif declared.is_video:
             message = f"column `{key}` beside the video of that camera"
-            report.add("column_dangling", message, name, camera=key, severity=_by(dataset))
+            report.add("column_dangling", message, name, camera=key)
 
 
 def huggingface_features(schema: Any) -> dict[str, Any]:
