@@ -274,7 +274,9 @@ VARIANTS: Final[dict[str, Variant]] = {
         V30, lambda root: shutil.copy(data_table(root), data_table(root, 7)), "table_stray"
     ),
     "a table before the others": variant(
-        V30, lambda root: shutil.copy(data_table(root), root / "data/chunk-000/copy.parquet"), "table_stray"
+        V30,
+        lambda root: pq.write_table(pq.read_table(data_table(root))[12:], root / "data/chunk-000/copy.parquet"),
+        "table_stray",
     ),
     "a table elsewhere": variant(V21, lambda root: shutil.copy(table(root), root / "copy.parquet"), "parquet_stray"),
     "a video too many": variant(V21, lambda root: shutil.copy(video(root), root / "preview.mp4"), "video_stray"),
