@@ -55,6 +55,13 @@ class Plan:
     left: tuple[Left, ...]
     ready: int
 
+    def limited(self, count: int) -> Plan:
+        """The same with the first `count` episodes only; -1: all. Tidying up is not counted."""
+        if count < 0:
+            return self
+        taken = [job for job in self.jobs if job.kind == "work"][:count]
+        return replace(self, jobs=tuple(job for job in self.jobs if job.kind != "work" or job in taken))
+
 
 class Listener(Protocol):
     """Who hears how it goes."""

@@ -18,6 +18,7 @@ from . import service_file
 from .errors import EpisodedError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
     from types import TracebackType
 
@@ -36,9 +37,12 @@ class PrivateService:
 
     `drop` is its drop folder, `config` its configuration, `log` what it writes to stderr. It drains and stops when its
     parent dies, unless it was started to `outlive` it. `rescan_s`: where events alone are to be seen at work, a lot.
+    `rule`: keys of the drop folder that are to be others.
     """
 
-    def __init__(self, folder: Path, *, outlive: bool = False, rescan_s: float = 30.0) -> None:
+    def __init__(
+        self, folder: Path, *, outlive: bool = False, rescan_s: float = 30.0, rule: Mapping[str, str] | None = None
+    ) -> None:
         self.folder = folder
         self.drop = folder / "drop"
         self.state_dir = folder / "state"
@@ -46,6 +50,7 @@ class PrivateService:
         self.log = folder / "daemon.log"
         self._outlive = outlive
         self._rescan_s = rescan_s
+        self._rule = {"complete": "marker", **(rule or {})}
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -130,7 +135,7 @@ class PrivateService:
                 "",
                 "[[drop]]",
                 f"path = {json.dumps(str(self.drop))}",
-                'complete = "marker"',
+                *(f"{key} = {json.dumps(value)}" for key, value in self._rule.items()),
                 f"incomplete_s = {INCOMPLETE_S:g}",
                 "",
             ]

@@ -87,9 +87,9 @@ def find(path: Path, config: Config, *, pipeline: str | None = None, output: Pat
     return Target(root or place, used, drop is not None, root is not None, episode)
 
 
-def find_episode(path: Path, config: Config) -> Target:
+def find_episode(path: Path, config: Config, *, output: Path | None = None) -> Target:
     """Like `find`, where one episode is wanted; a dataset with a single episode will do."""
-    target = find(path, config)
+    target = find(path, config, output=output)
     if target.episode or not target.is_dataset:
         ids: list[str] = [target.episode] if target.episode else []
     else:

@@ -105,6 +105,20 @@ def fails_with(root: Path, output: Path, **params: Any) -> dict[str, Any]:
     return failure(output, uuid)
 
 
+def write_video(path: Path, frames: int, size: tuple[int, int]) -> None:
+    """A video at 60 fps, as the collection code writes them: that is the camera's rate, not the recording's."""
+    import av
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(path, "w") as container:
+        stream = container.add_stream("libx264", rate=60)
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        for number in range(frames):
+            picture = np.full((size[1], size[0], 3), number, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+
+
 def tracks(folder: Path) -> dict[str, NDArray[Any]]:
     """`tracks.npz`, as anybody would load it."""
     with np.load(folder / "tracks.npz", allow_pickle=False) as arrays:

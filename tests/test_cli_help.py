@@ -36,6 +36,8 @@ COMMANDS = (
     "submit",
     "status",
     "show",
+    "report",
+    "view",
     "wait",
     "retry",
     "verify",
@@ -43,6 +45,7 @@ COMMANDS = (
     "doctor",
     "demo",
     "bench",
+    "calibration",
 )
 DOCUMENTED = (Path(__file__).parent.parent / "docs" / "cli.md").read_text()
 

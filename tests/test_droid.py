@@ -31,6 +31,7 @@ from droid_data import (
     tracks,
     tree,
     uuid_of,
+    write_video,
 )
 from episoded.daemon.chain import Hooks, Work, work_on
 from episoded.daemon.config import Pipeline
@@ -133,24 +134,12 @@ class TestOutputs:
 
 
 class TestVideos:
-    def write(self, path: Path, frames: int, size: tuple[int, int]) -> None:
-        import av
-
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with av.open(path, "w") as container:
-            stream = container.add_stream("libx264", rate=60)
-            stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
-            for number in range(frames):
-                picture = np.full((size[1], size[0], 3), number, np.uint8)
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-            container.mux(stream.encode())
-
     def test_decide_the_image_size_and_are_counted(self, tmp_path: Path) -> None:
         root = tree(tmp_path / "droid")
         videos = episode_folder(root) / "recordings/MP4"
-        self.write(videos / f"{EXT1}.mp4", 19, (640, 360))
-        self.write(videos / f"{EXT2}-stereo.mp4", 19, (2560, 720))
-        self.write(videos / f"{WRIST}.mp4", 20, (320, 240))
+        write_video(videos / f"{EXT1}.mp4", 19, (640, 360))
+        write_video(videos / f"{EXT2}-stereo.mp4", 19, (2560, 720))
+        write_video(videos / f"{WRIST}.mp4", 20, (320, 240))
         out = finish_one(root, tmp_path / "out")
         found, report = tracks(out), quality(out)
         assert report["video_frames"] == {WRIST: 20, EXT1: 19, EXT2: 19}

@@ -34,6 +34,10 @@ ConfigOption = Annotated[
         help=f"Default: ${configuration.ENVIRONMENT}, else {configuration.SYSTEM_CONFIG}, else built-in defaults.",
     ),
 ]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Where `process --output DIR` finished it; a drop folder knows its own."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
 
 

@@ -34,6 +34,9 @@ def process(
         Path | None,
         typer.Option(metavar="DIR", help="Put finished datasets below DIR, each under its name, instead of in place."),
     ] = None,
+    limit: Annotated[
+        int, typer.Option(min=-1, metavar="N", help="Only the first N episodes that are not finished yet; -1: all.")
+    ] = -1,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes to work with; default: [workers] cpu.")] = None,
     profile: Annotated[
         str | None, typer.Option(metavar="NAME", rich_help_panel=_ENCODE, help="training, brief, lerobot, archive.")
@@ -54,14 +57,15 @@ def process(
     """Process what lies at PATH now, with progress bars. No service is needed.
 
     The same chain, claims and checkpoints as the service, so both may run at once, and a call that was interrupted goes
-    on where it stopped. Ctrl-C stops after the camera in hand, a second one at once. Exit: 0 all ready, 1 not all.
+    on where it stopped. Ctrl-C stops after the camera in hand, a second one at once. Exit: 0 all ready, 1 not all; with
+    --limit, of those it took.
     """
     encode = {"profile": profile, "codec": codec, "preset": preset, "crf": crf, "gop": gop}
     chosen = _for_this_call(settings(config), workers, verbose)
     target = targets.find(path, chosen, pipeline=pipeline, output=output)
     _refuse_idle_video(target, chosen)
     chosen = _with_encode(chosen, target.drop.pipeline, encode)
-    raise typer.Exit(_process(target, chosen, bars=sys.stdout.isatty() and not verbose))
+    raise typer.Exit(_process(target, chosen, limit, bars=sys.stdout.isatty() and not verbose))
 
 
 def _refuse_idle_video(target: Target, config: "Config") -> None:
@@ -94,13 +98,13 @@ def _with_encode(config: "Config", name: str, changes: dict[str, Any]) -> "Confi
     return with_stage_settings(config, name, "encode", named) if named else config
 
 
-def _process(target: Target, config: "Config", *, bars: bool) -> ExitCode:
+def _process(target: Target, config: "Config", limit: int, *, bars: bool) -> ExitCode:
     from .. import batch, logs
     from .progress import Bars, Lines
 
     logs.configure(config.service.log_level)
     view = target.view()
-    plan = batch.plan(view, config)
+    plan = batch.plan(view, config).limited(limit)
     batch.prepare(view)
     started = time.monotonic()
     episodes = sum(job.kind == "work" for job in plan.jobs)
@@ -114,7 +118,7 @@ def _process(target: Target, config: "Config", *, bars: bool) -> ExitCode:
             batch.mend(target.view(), config)
             for well, words in batch.export(target.view(), config):
                 display.say("export", words, "" if well else "red")
-    return _conclude(display, target, run, time.monotonic() - started)
+    return _conclude(display, target, run, time.monotonic() - started, limited=limit >= 0)
 
 
 def _listen_to_signals(run: "Batch") -> None:
@@ -136,8 +140,8 @@ def _show_left(display: "Lines", left: "Left") -> None:
         display.note(f"what to do: {left.hint}")
 
 
-def _conclude(display: "Lines", target: Target, run: "Batch", seconds: float) -> ExitCode:
-    """The last lines, and the exit code: 0 when every episode that is known here is ready."""
+def _conclude(display: "Lines", target: Target, run: "Batch", seconds: float, *, limited: bool) -> ExitCode:
+    """The last lines, and the exit code: 0 when every episode that is known here (or was to be taken) is ready."""
     from .terminal import duration, plural
 
     view = target.view()
@@ -158,8 +162,13 @@ def _conclude(display: "Lines", target: Target, run: "Batch", seconds: float) ->
         if done:
             display.say("output", f"{dataset.output}: {done} of {plural(len(dataset.episodes), 'episode')} ready")
     if failed:
-        display.say("failed", f"{plural(failed, 'episode')}; once mended: episoded retry {target}", "red")
+        where = f"{target}" + (
+            f" --output {target.drop.output}" if target.drop.output and not target.configured else ""
+        )
+        display.say("failed", f"{plural(failed, 'episode')}; once mended: episoded retry {where}", "red")
     all_ready = total > 0 and ready == total and not refused
+    if limited and total and not refused and not run.stops and not run.objection:
+        all_ready = all(ending.ended in ("ready", "tidied") for ending in run.endings)
     words = f"{ready} of {plural(total, 'episode')} ready" if total else "no episode here"
     display.say("done" if all_ready else "not done", f"{words}, {duration(seconds)}", "green" if all_ready else "red")
     return ExitCode.OK if all_ready else ExitCode.FAILED

@@ -8,7 +8,7 @@ from .. import target as targets
 from ..errors import EpisodedError, ExitCode, UsageError
 from ..scan import DatasetView, EpisodeView
 from ..state import State
-from .options import MEND, ConfigOption, PathArgument, settings
+from .options import MEND, ConfigOption, OutputOption, PathArgument, settings
 from .terminal import plural, shown
 
 _FAILED = (State.FAILED, State.WAITING)
@@ -25,6 +25,7 @@ def retry(
     from_: Annotated[
         str | None, typer.Option("--from", metavar="STAGE", help="Run this stage and those after it again.")
     ] = None,
+    output: OutputOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Have failed episodes tried again, at once and with all their attempts.
@@ -33,7 +34,7 @@ def retry(
     is only renamed. The service picks them up; without one, `episoded process` does.
     """
     chosen = settings(config)
-    target = targets.find(path, chosen)
+    target = targets.find(path, chosen, output=output)
     stages = _stages(from_, chosen.pipelines[target.drop.pipeline].stages, target.drop.pipeline)
     wanted = _FAILED if failed or not stages else (*_FAILED, State.READY, State.PUBLISHED)
     again, refused = 0, 0

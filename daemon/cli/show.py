@@ -6,7 +6,7 @@ import typer
 
 from .. import history
 from .. import target as targets
-from .options import LOOK, ConfigOption, EpisodeArgument, JsonOption, settings
+from .options import LOOK, ConfigOption, EpisodeArgument, JsonOption, OutputOption, settings
 
 
 def register(app: typer.Typer) -> None:
@@ -14,13 +14,15 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel=LOOK)(show)
 
 
-def show(episode: EpisodeArgument, json_: JsonOption = False, config: ConfigOption = None) -> None:
+def show(
+    episode: EpisodeArgument, json_: JsonOption = False, output: OutputOption = None, config: ConfigOption = None
+) -> None:
     """Tell the whole story of one episode: attempts, stages with timings, artifacts, quality, the last error.
 
     Exit: 0, or 4 when there is no such episode.
     """
     chosen = settings(config)
-    target = targets.find_episode(episode, chosen)
+    target = targets.find_episode(episode, chosen, output=output)
     dataset = target.view().datasets[0]
     story = history.tell(dataset, dataset.episodes[0], chosen.pipelines[target.drop.pipeline].stages)
     if json_:

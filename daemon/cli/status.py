@@ -14,7 +14,7 @@ from .. import target as targets
 from ..errors import ExitCode
 from ..scan import Scanner
 from ..snapshot import Snapshot
-from .options import LOOK, ConfigOption, JsonOption, settings
+from .options import LOOK, ConfigOption, JsonOption, OutputOption, settings
 
 WATCH_S = 1.0
 
@@ -35,13 +35,14 @@ def status(
     ] = None,
     json_: JsonOption = False,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep looking, until Ctrl-C.")] = False,
+    output: OutputOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Show where everything stands: datasets, running stages, failures with what to do, disk, and why things wait.
 
     Works with and without a service; it only reads. Exit: 0, or 3 when something failed.
     """
-    look = _looker(path, config)
+    look = _looker(path, output, config)
     if not watch:
         snapshot = look()
         _print(snapshot, as_json=json_)
@@ -52,13 +53,13 @@ def status(
         raise typer.Exit from None
 
 
-def _looker(path: Path | None, config: Path | None) -> Callable[[], Snapshot]:
+def _looker(path: Path | None, output: Path | None, config: Path | None) -> Callable[[], Snapshot]:
     """What to call for the picture of now."""
     chosen = settings(config)
     if path is None:
         everything = Scanner(chosen.drops)
         return lambda: snapshots.take(chosen, everything.scan())
-    target = targets.find(path, chosen)
+    target = targets.find(path, chosen, output=output)
     scanner = Scanner((target.drop,))
     return lambda: snapshots.take(chosen, [target.view(scanner)])
 

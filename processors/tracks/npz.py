@@ -25,4 +25,8 @@ def save(path: Path, arrays: Mapping[str, Any]) -> None:
         for name, value in arrays.items():
             entry = zipfile.ZipInfo(f"{name}.npy", _EPOCH)
             with archive.open(entry, "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, np.asanyarray(value), allow_pickle=False)
+                array = np.asarray(value, order="C")
+                if array.dtype.hasobject:
+                    raise ValueError(f"{name} holds objects, which would have to be pickled")
+                np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+                file.write(array.reshape(-1).view(np.uint8).data)  # numpy would copy it in pieces

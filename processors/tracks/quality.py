@@ -144,7 +144,8 @@ def _wrist_error(state: RobotState, motion: Trajectory, cameras: Cameras) -> tup
 def _in_image(pixels: Any, size: Any) -> float:
     """The part of all points that this camera has in its image; what hides them is not known."""
     with np.errstate(invalid="ignore"):
-        inside = ((pixels > -0.5) & (pixels < size - 0.5)).all(axis=-1)
+        u, v = pixels[..., 0], pixels[..., 1]
+        inside = (u > -0.5) & (u < size[0] - 0.5) & (v > -0.5) & (v < size[1] - 0.5)
     return round(float(inside.mean()), 6)
 
 

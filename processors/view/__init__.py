@@ -1,0 +1,1 @@
+"""Look at an episode: a Rerun recording, and one picture for those without Rerun."""
