@@ -28,7 +28,7 @@ BUILT_IN: Final[dict[str, dict[str, Any]]] = {
     "default": {},
     "metadata-only": {"stages": ["metadata", "tracks"]},
     "depth": {"stages": ["depth"]},
-    "full": {"stages": ["encode", "metadata", "tracks", "depth"]},
+    "full": {"stages": ["encode", "metadata", "tracks", "depth"], "depth": {"ways": ["stereo", "video", "none"]}},
 }
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from episoded.processors import formats
 
-from . import checkpoint, fsio
+from . import checkpoint, fsio, stages
 from .claim import take
 from .control import SCHEMA, ControlDir, to_json
 from .errors import EpisodedError, NotAvailableError
@@ -73,6 +73,8 @@ def _supersede(control: ControlDir, again: tuple[str, ...]) -> None:
 
 def _require_frames(dataset: DatasetView, episode: EpisodeView) -> None:
     loaded = formats.by_name(dataset.format.name).load(dataset.root, episode.id, dataset.output)
+    if not stages.processor("encode").applies(loaded):
+        return
     gone = [camera.key for camera in loaded.cameras if camera.frames is None or not camera.frames.paths]
     if gone:
         raise EpisodedError(

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from fractions import Fraction
     from pathlib import Path, PurePosixPath
 
+    from .errors import EpisodedError
+
 
 @dataclass(frozen=True, slots=True)
 class FrameSource:
@@ -32,6 +34,9 @@ class Camera:
     `video` is where the finished video lies or will lie, relative to `Episode.output`; `depth` where its depth video
     belongs, where the layout has a place of its own for it (None: the depth stage has a rule).
     `shape` is (height, width) as the dataset declares it, or None where it declares nothing usable.
+    `rate` is its frames per second, where the word of the video itself is not to be believed. `stereo` is where a
+    calibration of both eyes lies, relative to `Episode.output`, for a `video` that shows them side by side. `absent`
+    says why there is no video, where the layout knows more than that.
     `start` is the frame of `video` that is frame 0 of this episode, where a video holds several episodes (LeRobot
     v3.0); None for a video of the episode's own. Who reads `video` must honour it. `depth_info` makes it a depth camera
     of LeRobot's: its frames are TIFF files, its video holds 12-bit codes of depth, by these settings. `left` is a video
@@ -44,6 +49,9 @@ class Camera:
     shape: tuple[int, int] | None = None
     depth: PurePosixPath | None = None
     start: int | None = None
+    rate: Fraction | None = None
+    stereo: PurePosixPath | None = None
+    absent: EpisodedError | None = None
     depth_info: Mapping[str, Any] | None = None
     left: Path | None = None
 

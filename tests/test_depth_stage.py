@@ -355,7 +355,6 @@ class TestSettings:
             {"ways": ("video", "video")},
             {"ways": ("none", "video")},
             {"ways": ("frame",)},
-            {"ways": ("stereo",)},
             {"ways": ("magic",)},
             {"input_size": 500},
             {"depth_scale": 1},

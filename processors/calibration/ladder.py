@@ -10,7 +10,8 @@ A rung that gives nonsense is passed over, and said. Nothing is ever taken from 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ..geometry import inverse, poses_of
@@ -77,12 +78,23 @@ class _Ladder:
     def climb(self) -> Calibration:
         for camera in self.cameras:
             if intrinsics := self._first(self._intrinsics(camera), f"{camera.serial} intrinsics"):
-                self.found.intrinsics[camera.serial] = intrinsics
+                self.found.intrinsics[camera.serial] = self._with_baseline(camera, intrinsics)
             rungs = self._offsets(camera) if camera.role == "wrist" else self._poses(camera)
             if pose := self._first(rungs, f"{camera.serial} pose"):
                 self.found.extrinsics[camera.serial] = pose
         self._from_each_other()
         return self.found
+
+    def _with_baseline(self, camera: DroidCamera, known: Intrinsics) -> Intrinsics:
+        """With the distance of the lenses: of the factory calibration, else of the camera's type."""
+        if known.baseline_m is not None:
+            return known
+        if self.params.stereolabs and (conf := self.params.stereolabs / f"SN{camera.serial}.conf").is_file():
+            with suppress(*_WRONG):  # said already, by the rung that it is
+                factory = stereolabs.from_conf(conf)
+                return replace(known, baseline_m=factory.baseline_m, baseline_source=factory.baseline_source)
+        model = stereolabs.model_of(baseline_m(self.state, camera.serial), wrist=camera.role == "wrist")
+        return replace(known, baseline_m=stereolabs.nominal_baseline_m(model), baseline_source=f"nominal, {model}")
 
     def _first(self, rungs: Iterator[tuple[str, Callable[[], Any]]], what: str) -> Any:
         """The first rung that gives something sensible."""

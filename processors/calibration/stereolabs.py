@@ -81,7 +81,17 @@ def _rectified(sections: dict[str, dict[str, str]]) -> Intrinsics:
         raise ValueError(f"OpenCV cannot rectify by these numbers: {error}") from error
     projection = rectified[2]
     fx, fy, cx, cy = (float(projection[at]) for at in ((0, 0), (1, 1), (0, 2), (1, 2)))
-    return Intrinsics(fx, fy, cx, cy, *_SIZE, "stereolabs", detail="rectified from the factory calibration")
+    return Intrinsics(
+        fx,
+        fy,
+        cx,
+        cy,
+        *_SIZE,
+        "stereolabs",
+        detail="rectified from the factory calibration",
+        baseline_m=_number(stereo, "baseline") / 1000,
+        baseline_source="stereolabs",
+    )
 
 
 def _lens(section: dict[str, str]) -> tuple[Any, Any]:
@@ -123,6 +133,11 @@ def model_of(baseline_m: float | None, *, wrist: bool) -> str:
     if baseline_m is None:
         return "ZED Mini" if wrist else "ZED 2"
     return min(_BASELINES, key=lambda model: abs(_BASELINES[model] - baseline_m))
+
+
+def nominal_baseline_m(model: str) -> float:
+    """The distance between the lenses of such a camera: right to a tenth of a millimetre for every one of them."""
+    return _BASELINES[model]
 
 
 def nominal(model: str) -> Intrinsics:

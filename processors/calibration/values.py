@@ -32,6 +32,7 @@ class Intrinsics:
 
     `distortion`: k1, k2, p1, p2, k3 of the lens; meant for unrectified images only. `rectified`: the numbers are those
     of rectified images, as DROID's MP4s are. `source`: the rung of the ladder; `detail`: what else is known of it.
+    `baseline_m`: between the camera's two lenses, in m, and where that comes from.
     """
 
     fx: float
@@ -44,6 +45,8 @@ class Intrinsics:
     distortion: tuple[float, ...] = (0.0,) * 5
     rectified: bool = True
     detail: str = ""
+    baseline_m: float | None = None
+    baseline_source: str = ""
 
     @property
     def matrix(self) -> tuple[tuple[float, float, float], ...]:
@@ -101,6 +104,8 @@ class Intrinsics:
             "height": self.height,
             **dict(zip(names, self.distortion, strict=True)),
             "rectified": self.rectified,
+            "baseline_m": self.baseline_m,
+            "baseline_source": self.baseline_source,
             "source": self.source,
             "detail": self.detail,
         }
@@ -113,7 +118,12 @@ def intrinsics_from_json(value: Mapping[str, Any], source: str) -> Intrinsics:
     width, height = int(value["width"]), int(value["height"])
     rectified = bool(value.get("rectified", True))
     came_from = f"it says: {value['source']}" if value.get("source") else ""
-    return Intrinsics(fx, fy, cx, cy, width, height, source, lens, rectified, came_from)
+    known = Intrinsics(fx, fy, cx, cy, width, height, source, lens, rectified, came_from)
+    if not value.get("baseline_m"):
+        return known
+    return replace(
+        known, baseline_m=float(value["baseline_m"]), baseline_source=str(value.get("baseline_source", source))
+    )
 
 
 @dataclass(frozen=True, slots=True)

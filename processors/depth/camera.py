@@ -10,6 +10,7 @@ import hashlib
 import json
 import time
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,7 +32,7 @@ from .stage import inputs, target
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
-    from pathlib import Path
+    from pathlib import Path, PurePosixPath
 
     from ..base import StageContext
     from ..episode import Camera
@@ -47,6 +48,26 @@ if TYPE_CHECKING:
 def make_depth(camera: Camera, name: str, ctx: StageContext) -> list[Artifact]:
     """The artifacts of one camera, `name` being that of its unit; see `DepthProcessor.run` for the errors."""
     return _Making(camera, name, ctx).artifacts()
+
+
+def go_without(camera: Camera, name: str, ctx: StageContext) -> Artifact:
+    """The description of a camera that has nothing which depth could be made from, and why not."""
+    assert isinstance(ctx.params, DepthParams)
+    try:
+        inputs(ctx.episode, camera, ctx.params)
+    except EpisodedError as error:
+        why = f"{error.message} [{error.code}]; {error.hint}"
+    folder = ctx.scratch / name
+    folder.mkdir(exist_ok=True)
+    ladder = [{"way": way, "taken": False, "why": why} for way in ctx.params.ways[:-1]]
+    described = without_depth({"kind": "none"}, [*ladder, {"way": "none", "taken": True}])
+    return _describe_at(folder, target(ctx.episode, camera), described, {"kind": "no_depth", "frames": 0})
+
+
+def _describe_at(folder: Path, video: PurePosixPath, described: dict[str, Any], facts: dict[str, Any]) -> Artifact:
+    path = folder / "depth_meta.json"
+    path.write_bytes(meta.to_json(described))
+    return Artifact(path, meta.beside(video), facts)
 
 
 class _Making:
@@ -96,7 +117,8 @@ class _Making:
             self.ctx.check_cancelled()
             self.ctx.progress(0, 0)
 
-        return look_at(paths[0], self.ctx.threads, tick)
+        found = look_at(paths[0], self.ctx.threads, tick)
+        return found if camera.rate is None else replace(found, rate=camera.rate, times_s=None)
 
     def _segments(self, source: DepthSource) -> Segments:
         frames, parts = self.frames, self.ctx.parts or FolderParts(self.scratch / "parts")
@@ -206,9 +228,7 @@ class _Making:
         )
 
     def _description(self, described: dict[str, Any], facts: dict[str, Any] | None = None) -> Artifact:
-        path = self.scratch / "depth_meta.json"
-        path.write_bytes(meta.to_json(described))
-        return Artifact(path, meta.beside(self.target), facts or {})
+        return _describe_at(self.scratch, self.target, described, facts or {})
 
     def _facts(self, described: dict[str, Any], choice: Choice, resumed: int) -> dict[str, Any]:
         estimator = described["estimator"]

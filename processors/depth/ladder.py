@@ -6,9 +6,10 @@ Never a silent mix: what was chosen, and what was passed over, is recorded with 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import EpisodedError
+from .stage import calibration_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from ..episode import Camera, Episode
     from .params import DepthParams
     from .source import DepthSource, Frames
+
+#: The nearest depth that is looked for, in distances between the eyes; a narrow pair on a wrist looks at its fingers.
+_NEAREST_BASELINES: Final = 2.2
 
 
 class NotPossible(Exception):  # noqa: N818 - no error: there are other ways
@@ -87,7 +91,7 @@ def _video(case: Case) -> Way:
     source = video_depth_anything(
         params.model, params.weights, input_size=params.input_size, precision=params.precision, alignment=alignment
     )
-    return Way(source, case.frames)
+    return Way(source, _one_eye(case))
 
 
 def _frame(case: Case) -> Way:
@@ -96,17 +100,18 @@ def _frame(case: Case) -> Way:
 
     _check_devices(case.devices)
     assert case.params.frame_model is not None
-    return Way(per_frame_model(case.params.frame_model), case.frames)
+    return Way(per_frame_model(case.params.frame_model), _one_eye(case))
 
 
 def _stereo(case: Case) -> Way:
     """Two lenses whose calibration is known: metric, and no model guesses anything."""
-    from .stereo import StereoSource, read_calibration
+    from .stereo import NEAREST_M, StereoSource, read_calibration
     from .stereo_pairs import LeftEye, SideBySide, TwoVideos, is_side_by_side
 
     params, frames = case.params, case.frames
-    if params.calibration is None:
-        raise NotPossible("no calibration is configured")
+    calibration = params.calibration or calibration_of(case.episode, case.camera)
+    if calibration is None:
+        raise NotPossible("no calibration is configured, and no earlier stage has made one")
     pairs: SideBySide | TwoVideos
     if other := params.right.get(case.camera.key):
         camera = next((camera for camera in case.episode.cameras if camera.key == other), None)
@@ -117,7 +122,18 @@ def _stereo(case: Case) -> Way:
         pairs = SideBySide(frames)
     else:
         raise NotPossible("its pictures are not two side by side, and `right` names no second camera")
-    return Way(StereoSource(pairs, read_calibration(params.calibration)), LeftEye(pairs))
+    known = read_calibration(calibration)
+    nearest_m = min(NEAREST_M, _NEAREST_BASELINES * known.baseline_m)
+    return Way(StereoSource(pairs, known, nearest_m), LeftEye(pairs))
+
+
+def _one_eye(case: Case) -> Frames:
+    """What a model looks at: of a stereo camera's video that shows both eyes, the left one."""
+    from .stereo_pairs import LeftEye, SideBySide, is_side_by_side
+
+    frames = case.frames
+    both = case.camera.stereo is not None and is_side_by_side(frames.height, frames.width)
+    return LeftEye(SideBySide(frames)) if both else frames
 
 
 def _check_devices(devices: Sequence[str]) -> None:

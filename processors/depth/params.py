@@ -72,6 +72,4 @@ class DepthParams(BaseModel):
     def _fits(self) -> Self:
         if "frame" in self.ways and self.frame_model is None:
             raise ValueError('the way "frame" needs a frame_model, the id of a model in the table of docs/depth.md')
-        if "stereo" in self.ways and self.calibration is None:
-            raise ValueError('the way "stereo" needs a calibration')
         return self

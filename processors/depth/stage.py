@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from ..base import Needs, Unit
-from ..errors import InputError, from_os_error
+from ..errors import EpisodedError, InputError, from_os_error
 from .params import DepthParams
 
 if TYPE_CHECKING:
@@ -54,10 +54,13 @@ class DepthProcessor:
         `depth.weights`) and for a source that does not give one map for each frame (`depth_frames`), `RetryableError`
         for the machine.
         """
-        from .camera import make_depth
+        from .camera import go_without, make_depth
 
+        assert isinstance(ctx.params, DepthParams)
         camera = next(camera for camera in ctx.episode.cameras if _unit_name(camera) == unit.name)
         try:
+            if has_nothing(ctx.episode, camera, ctx.params):
+                return [go_without(camera, unit.name, ctx)]
             return make_depth(camera, unit.name, ctx)
         except OSError as error:
             raise from_os_error(error) from error
@@ -72,7 +75,7 @@ def inputs(episode: Episode, camera: Camera, params: DepthParams) -> tuple[Path,
     if found:
         return (found[0],)
     if not frames:
-        raise InputError(
+        raise camera.absent or InputError(
             "depth_no_input",
             f"camera {camera.key} of episode {episode.id} has neither a video at {camera.video} nor PNG frames",
             "upload the frames or the video of this camera, then retry",
@@ -81,9 +84,30 @@ def inputs(episode: Episode, camera: Camera, params: DepthParams) -> tuple[Path,
 
 
 def _all_inputs(episode: Episode, camera: Camera, params: DepthParams) -> tuple[Path, ...]:
-    """Those of the camera, and of the one to its right."""
+    """Those of the camera, of the one to its right, and its calibration; none where it may go without depth."""
+    if has_nothing(episode, camera, params):
+        return ()
+    calibration = calibration_of(episode, camera)
     right = [other for other in episode.cameras if other.key == params.right.get(camera.key)]
-    return tuple(path for each in (camera, *right) for path in inputs(episode, each, params))
+    recorded = tuple(path for each in (camera, *right) for path in inputs(episode, each, params))
+    return (*recorded, calibration) if calibration and "stereo" in params.ways else recorded
+
+
+def has_nothing(episode: Episode, camera: Camera, params: DepthParams) -> bool:
+    """Whether there is nothing that depth could be made from, and the pipeline allows a camera to go without."""
+    try:
+        inputs(episode, camera, params)
+    except EpisodedError:
+        if "none" not in params.ways:
+            raise
+        return True
+    return False
+
+
+def calibration_of(episode: Episode, camera: Camera) -> Path | None:
+    """Where the calibration of both its eyes lies, as far as its layout and an earlier stage have brought one."""
+    path = episode.output / camera.stereo if camera.stereo is not None else None
+    return path if path is not None and path.is_file() else None
 
 
 def target(episode: Episode, camera: Camera) -> PurePosixPath:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .stereo_pairs import Pairs, Picture
 
 PIECE = 8  # frames
+NEAREST_M = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ class StereoSource:
 
     pairs: Pairs
     calibration: Calibration
-    nearest_m: float = 0.25
+    nearest_m: float = NEAREST_M
     name: str = "stereo"
     kind: Kind = "metric_m"
 

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from ..base import Needs, Unit
 from ..errors import InputError, from_os_error
+from ..formats.droid import DroidEpisode
 from ..formats.video import VideoEpisode
 from .params import EncodeParams
 
@@ -36,8 +37,8 @@ class EncodeProcessor:
     Params: type[BaseModel] = EncodeParams
 
     def applies(self, episode: Episode) -> bool:
-        """Every episode with a camera, but for a video by itself, which stays what it is."""
-        return bool(episode.cameras) and not isinstance(episode, VideoEpisode)
+        """Every episode with a camera, but for those that were recorded as videos, which stay what they are."""
+        return bool(episode.cameras) and not isinstance(episode, (VideoEpisode, DroidEpisode))
 
     def units(self, episode: Episode, params: BaseModel) -> Sequence[Unit]:  # noqa: ARG002 - part of the contract
         """One unit for each camera; its inputs are its PNGs or, when they are gone, its video."""

@@ -9,19 +9,18 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from fractions import Fraction
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
-from ..episode import Episode
+from ..episode import Camera, Episode
 from ..errors import EpisodedError, InputError, from_os_error
 from .base import Listing, Upload
-from .droid_files import DroidCamera, DroidMetadata, find_cameras, read_metadata
+from .droid_files import DroidCamera, DroidMetadata, find_cameras, read_metadata, without_video
 from .droid_tree import RECORDINGS, STATE, Tree
 from .whole import h5_ends, is_pointer, json_ends, mp4_ends
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import PurePosixPath
 
     from ..base import Edit
 
@@ -34,7 +33,8 @@ _ENDS: Final = {".mp4": mp4_ends, ".h5": h5_ends, ".json": json_ends}
 class DroidEpisode(Episode):
     """A raw DROID episode: `folder` with `state` (trajectory.h5) in it, its metadata and cameras.
 
-    `Episode.cameras` is empty: there are no frames to encode, the recorded videos stay where they are.
+    `Episode.cameras` are what the depth stage works on: of each, the stereo video, else the left view. They are never
+    encoded: the recorded videos stay where they are.
     """
 
     folder: Path = field(default_factory=Path)
@@ -101,27 +101,29 @@ class Droid:
     def load(self, root: Path, episode_id: str, output: Path) -> DroidEpisode:
         """One episode with its files.
 
-        Raises InputError: `episode_unknown`, `metadata_unreadable`, and what `droid_state.read_length` raises.
+        Raises InputError: `episode_unknown`, `metadata_unreadable`, and what `droid_state.read_extent` raises.
         """
-        from .droid_state import read_length
+        from .droid_state import read_extent
 
         try:
             folder = self._folder(root, episode_id)
             metadata = read_metadata(folder / f"metadata_{episode_id}.json", episode_id)
+            length, fps = read_extent(folder / STATE)
+            recorded = find_cameras(folder, metadata.serials, metadata.poses)
             return DroidEpisode(
                 root=root,
                 output=output,
                 id=episode_id,
                 index=0,
-                length=read_length(folder / STATE),
-                fps=NOMINAL_FPS,
-                cameras=(),
+                length=length,
+                fps=fps or NOMINAL_FPS,
+                cameras=tuple(_camera(camera, root, episode_id, fps or NOMINAL_FPS) for camera in recorded),
                 notes=metadata.notes,
                 folder=folder,
                 state=folder / STATE,
                 metadata_file=folder / f"metadata_{episode_id}.json",
                 metadata=metadata,
-                recorded=find_cameras(folder, metadata.serials, metadata.poses),
+                recorded=recorded,
             )
         except OSError as error:
             raise from_os_error(error) from error
@@ -160,6 +162,21 @@ class Droid:
                 "was the episode moved away? Drop it again, then retry",
             )
         return folder
+
+
+def _camera(camera: DroidCamera, root: Path, uuid: str, fps: Fraction) -> Camera:
+    """Its video says 60 frames per second, the camera's rate; there is one frame for each row but one."""
+    video = camera.stereo or camera.mp4
+    place = PurePosixPath(uuid, RECORDINGS, camera.serial)
+    return Camera(
+        key=camera.serial,
+        frames=None,
+        video=PurePosixPath(video.relative_to(root) if video else f"{uuid}/{camera.serial}.mp4"),
+        depth=place / "depth.mkv",
+        rate=fps,
+        stereo=place / "intrinsics.json",
+        absent=without_video(camera),
+    )
 
 
 def _look_at(folder: Path, uuid: str) -> Upload:

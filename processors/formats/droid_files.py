@@ -111,6 +111,25 @@ def find_cameras(folder: Path, serials: Mapping[Role, str], poses: Mapping[Role,
     )
 
 
+def without_video(camera: DroidCamera) -> InputError | None:
+    """Why nothing can be made of a camera's pictures; None when there is a video."""
+    if camera.mp4 or camera.stereo:
+        return None
+    if camera.svo is None:
+        return InputError(
+            "depth_no_input",
+            f"camera {camera.serial} has no recording: neither an MP4 nor an SVO",
+            "add its recording to the episode's folder, then retry",
+        )
+    return InputError(
+        "svo_needs_zed_sdk",
+        f"camera {camera.serial} has only {camera.svo.name}, which nothing but the ZED SDK opens; "
+        f"recordings/MP4/{camera.serial}-stereo.mp4 and {camera.serial}.mp4 are missing",
+        f"download {camera.serial}-stereo.mp4 of this episode, or export it from the SVO with the ZED SDK "
+        "(ZED_SVO_Editor; it needs an NVIDIA GPU), then retry",
+    )
+
+
 def missing_files(camera: DroidCamera) -> Iterator[str]:
     """What a complete recording of this camera would have besides."""
     if camera.mp4 is None:

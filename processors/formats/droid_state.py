@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import EpisodedError, InputError, from_os_error
@@ -66,10 +67,15 @@ def read_state(path: Path) -> RobotState:
         return _Reading(path, file).state()
 
 
-def read_length(path: Path) -> int:
-    """T, without reading a row. Raises what `read_state` raises."""
+def read_extent(path: Path) -> tuple[int, Fraction | None]:
+    """T, and the measured rate in rows per second (None: no usable time stamps). Raises what `read_state` raises."""
     with _opened(path) as file:
-        return _Reading(path, file).length
+        reading = _Reading(path, file)
+        stamps = file.get("observation/timestamp/robot_state/read_start")
+        if getattr(stamps, "shape", None) != (reading.length,) or reading.length < 2:
+            return reading.length, None
+        span = int(stamps[-1]) - int(stamps[0])
+        return reading.length, Fraction(1000 * (reading.length - 1), span) if span > 0 else None
 
 
 @contextmanager
