@@ -20,6 +20,7 @@ from episoded.daemon.errors import InputError, RetryableError
 from episoded.daemon.scan import Scanner
 from episoded.daemon.service_file import ServiceReport
 from episoded.daemon.state import State
+from episoded.daemon.worker import ProgressFile
 from recordings import claim_dead, snapshot, tiny
 
 if TYPE_CHECKING:
@@ -90,7 +91,32 @@ class TestStates:
         assert (running.episode, running.pid, running.generation) == ("episode_000002", os.getpid(), 1)
         assert (running.stage, running.unit, running.done, running.total) == ("encode", said["unit"], 40, 100)
         assert running.eta_s == 12.0  # 60 frames left at 5 frames per second
+        assert running.rate == 5.0
         assert running.stages == ("encode", "metadata")
+
+    def test_what_an_earlier_attempt_had_done_does_not_make_it_look_faster(
+        self, tmp_path: Path, drop: Path, every_state: Path
+    ) -> None:
+        control = ControlDir.of(every_state, "episode_000002")
+        control.scratch(1).mkdir()
+        said = {"stage": "depth", "unit": "top", "done": 480, "total": 500, "done_before": 440, "since": 10, "at": 18}
+        control.progress(1).write_bytes(to_json(said))
+        (running,) = only(look(tmp_path, drop)).running
+        assert (running.rate, running.eta_s) == (5.0, 4.0)
+        done = episoded("status", config=configure(tmp_path, drop))
+        assert "5.0 frames/s, 4 s left" in done.out
+
+    def test_a_worker_tells_where_it_took_over(self, tmp_path: Path) -> None:
+        control = ControlDir.of(tmp_path, "episode_000000")
+        claim = take(control)
+        control.scratch(1).mkdir()
+        tell = ProgressFile(control)
+        tell("depth", "top", 440, 440)
+        before = json.loads(control.progress(1).read_bytes())
+        tell("depth", "top", 500, 500)
+        after = json.loads(control.progress(1).read_bytes())
+        assert (before["done_before"], after["done_before"], after["done"]) == (440, 440, 500)
+        claim.close()
 
     @pytest.mark.usefixtures("every_state")
     def test_a_worker_that_has_said_nothing_yet_is_shown(self, tmp_path: Path, drop: Path) -> None:
