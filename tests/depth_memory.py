@@ -49,13 +49,20 @@ def memory(name: str) -> int:
     raise LookupError(name)
 
 
+def growth(samples: list[tuple[int, int]]) -> float:
+    """KiB a frame. Of each stretch the lowest counts: what threads hold for a moment is above it."""
+    stretches = [samples[start : start + SEGMENT] for start in range(0, len(samples) - SEGMENT + 1, SEGMENT)]
+    frames, lowest = zip(*(min(stretch, key=lambda sample: sample[1]) for stretch in stretches), strict=True)
+    return float(np.polyfit(np.array(frames, np.float64), np.array(lowest, np.float64), 1)[0])
+
+
 def main(video: Path, folder: Path, leak: int) -> None:
     torch.set_num_threads(1)
     frames = look_at(video)
     pieces = VideoModelSource(TinySpec(), "disparity_relative", "anchored", {}).maps(frames)
     kept: list[bytes] = []
     samples: list[tuple[int, int]] = []
-    objects: list[int] = []
+    blocks: list[int] = []
     done = 0
     while segment := list(islice(pieces, 1)):
         with ffv1.DepthWriter(folder / "seg.mkv", height=frames.height, width=frames.width, rate=frames.rate) as writer:
@@ -72,11 +79,10 @@ def main(video: Path, folder: Path, leak: int) -> None:
                     samples.append((done, memory("VmRSS")))
             np.savez(folder / "state.npz", **piece.state())
         gc.collect()
-        objects.append(len(gc.get_objects()))
+        blocks.append(sys.getallocatedblocks())  # gc.get_objects() would show tuples that a thread is still making
         segment.clear()
-    late = np.array(samples[len(samples) // 4 :], np.float64)
-    slope = float(np.polyfit(late[:, 0], late[:, 1], 1)[0]) if len(late) > 10 else 0.0
-    print(json.dumps({"frames": done, "peak_kib": memory("VmHWM"), "kib_per_frame": slope, "objects": objects[1:]}))
+    slope = growth(samples[len(samples) // 3 :]) if len(samples) > 4 * SEGMENT else 0.0
+    print(json.dumps({"frames": done, "peak_kib": memory("VmHWM"), "kib_per_frame": slope, "blocks": blocks[1:]}))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ pytest.importorskip("torch")
 from depth_scene import picture
 from episoded.processors.media.writer import Encoding, VideoWriter
 
-SHORT, LONG = 154, 1540
+SHORT, LONG = 220, 2860
 LEAK = 2048  # bytes a frame: what the control keeps
 # glibc moves its limits while a program runs, which would drown a small leak in noise.
 STEADY = {
@@ -55,17 +55,18 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
 
 
 def grows(run: dict[str, Any]) -> bool:
-    return bool(run["kib_per_frame"] >= 0.25)
+    """By more than a quarter of the control's leak. 6,600 frames gave 0.03 to 0.06; these few wander more."""
+    return bool(run["kib_per_frame"] >= LEAK / 4096)
 
 
-def test_the_peak_of_ten_times_the_frames_is_the_same(runs: dict[str, dict[str, Any]]) -> None:
+def test_the_peak_of_thirteen_times_the_frames_is_the_same(runs: dict[str, dict[str, Any]]) -> None:
     assert runs["long"]["peak_kib"] <= 1.05 * runs["short"]["peak_kib"], runs
 
 
 def test_nothing_is_kept_for_each_frame(runs: dict[str, dict[str, Any]]) -> None:
     assert not grows(runs["long"]), runs
-    objects = runs["long"]["objects"]
-    assert max(objects) <= 1.01 * min(objects), objects
+    blocks = runs["long"]["blocks"]
+    assert max(blocks) <= 1.01 * min(blocks), blocks
 
 
 def test_a_leak_of_two_kilobytes_a_frame_would_be_noticed(runs: dict[str, dict[str, Any]]) -> None:

@@ -7,13 +7,12 @@ same numbers for 22 encoder runs instead of 32.
 
 from __future__ import annotations
 
-import queue
-import threading
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from ..errors import EpisodedError
+from .background import Background
 from .model import Computed
 from .windows import window_frames
 
@@ -33,7 +32,7 @@ AHEAD = 24  # pictures decoded while the model is at work: those of the next win
 
 
 class Ahead:
-    """Reads frames in a thread of its own, a bounded number ahead; a context manager.
+    """Reads frames in the background; a context manager.
 
     Frames are asked for by number. Going forward skips what lies between; going back begins anew.
     """
@@ -42,9 +41,8 @@ class Ahead:
         self._frames = frames
         self._ahead = ahead
         self._next = 0
-        self._thread: threading.Thread | None = None
-        self._stop = threading.Event()
-        self._queue: queue.Queue[Picture | BaseException | None] = queue.Queue()
+        self._background: Background[Picture] | None = None
+        self._pictures: Iterator[Picture] = iter(())
 
     def __enter__(self) -> Self:
         return self
@@ -55,58 +53,27 @@ class Ahead:
         self.close()
 
     def __getitem__(self, number: int) -> Picture:
-        """Frame `number`. Raises what reading it raised."""
-        if self._thread is None or number < self._next:
+        """Frame `number`. Raises what reading it raised, and `EpisodedError` (`frames_changed`)."""
+        if self._background is None or number < self._next:
             self._restart(number)
-        while True:
-            item = self._queue.get()
-            if isinstance(item, np.ndarray):
-                self._next += 1
-                if self._next > number:
-                    return item
-                continue
-            self.close()
-            raise item or _missing(number, self._frames)
+        for picture in self._pictures:
+            self._next += 1
+            if self._next > number:
+                return picture
+        self.close()
+        raise _missing(number, self._frames)
 
     def close(self) -> None:
         """End the thread and close the file."""
-        if self._thread is None:
-            return
-        self._stop.set()
-        while self._thread.is_alive():
-            self._drain()
-            self._thread.join(0.05)
-        self._thread = None
+        if self._background is not None:
+            self._background.close()
+        self._background = None
 
     def _restart(self, number: int) -> None:
         self.close()
         self._next = number
-        self._stop = threading.Event()
-        self._queue = queue.Queue(self._ahead)
-        self._thread = threading.Thread(
-            target=_read, args=(self._frames, number, self._queue, self._stop), name="decode", daemon=True
-        )
-        self._thread.start()
-
-    def _drain(self) -> None:
-        while not self._queue.empty():
-            self._queue.get_nowait()
-
-
-def _read(frames: Frames, start: int, put: queue.Queue[Any], stop: threading.Event) -> None:
-    """Put every frame from `start`, then None; or the exception that ended it."""
-    reading = frames.read(start)
-    try:
-        for picture in reading:
-            put.put(picture)
-            if stop.is_set():
-                return
-        put.put(None)
-    except BaseException as error:
-        put.put(error)
-    finally:
-        if close := getattr(reading, "close", None):
-            close()
+        self._background = Background(lambda _: self._frames.read(number), self._ahead, "decode")
+        self._pictures = self._background.take()
 
 
 class SpanRunner:
@@ -118,26 +85,27 @@ class SpanRunner:
         self._pictures: dict[int, Picture] = {}  # kept only while float32 could still be fallen back to
 
     def run(self, span: Span, check: Callable[[], None] = lambda: None) -> Iterator[Computed]:
-        """The windows of the span in order.
+        """The windows of the span in order; `check` is called for each frame, and may raise to stop.
 
         Raises what reading and the model raise, and `EpisodedError` (`depth_not_finite`).
         """
         for window in range(span.start, span.stop):
-            check()
             numbers = window_frames(window, self._frames.count)
-            self._learn(numbers)
+            self._learn(numbers, check)
             maps = self._maps(window, numbers)
             yield Computed(window, maps, self._model.precision, self._model.take_events())
 
-    def _learn(self, numbers: Sequence[int]) -> None:
+    def _learn(self, numbers: Sequence[int], check: Callable[[], None]) -> None:
         """Have the features of these frames and no others, but those of frame 0, which every window needs."""
         wanted = {0, *numbers}
         self._features = {number: value for number, value in self._features.items() if number in wanted}
         self._pictures = {number: value for number, value in self._pictures.items() if number in wanted}
         missing = sorted(set(numbers) - self._features.keys())
-        self._features.update(zip(missing, self._model.features(map(self._picture, missing)), strict=True))
+        pictures = (self._picture(number, check) for number in missing)
+        self._features.update(zip(missing, self._model.features(pictures), strict=True))
 
-    def _picture(self, number: int) -> Picture:
+    def _picture(self, number: int, check: Callable[[], None]) -> Picture:
+        check()
         picture = self._ahead[number]
         if self._model.precision != "fp32":
             self._pictures[number] = picture

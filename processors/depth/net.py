@@ -75,17 +75,17 @@ class VideoDepthNet(nn.Module):
         return self.depth(self.features(windows.flatten(0, 1)), frames).unflatten(0, (-1, frames))
 
     def preprocess(self, frame: NDArray[np.uint8], input_size: int) -> Tensor:
-        """One RGB picture (H, W, 3) as the network takes it, (3, h, w)."""
-        return prepare(frame, input_size)
+        """One RGB picture (H, W, 3) as the network takes it, (3, h, w), where the network is."""
+        return prepare(frame, input_size, str(self.pretrained.pos_embed.device))
 
     @torch.inference_mode()
     def infer_video(self, frames: Sequence[NDArray[np.uint8]], input_size: int) -> Iterator[NDArray[np.float32]]:
         """Depth of each of `frames` (H, W, 3), at their size: the offline mode, every window computed whole."""
         fold = Fold(len(frames), frames[0].shape[:2], "none" if self.metric else "anchored")
         for window in range(fold.windows):
-            pictures = [prepare(frames[number], input_size) for number in window_frames(window, len(frames))]
+            pictures = [self.preprocess(frames[number], input_size) for number in window_frames(window, len(frames))]
             maps = self(torch.stack(pictures).unsqueeze(0))[0]
-            yield from (values for _, values in fold.add(window, maps.numpy()))
+            yield from (values for _, values in fold.add(window, maps.cpu().numpy()))
 
     @torch.inference_mode()
     def stream(self, frames: Iterable[NDArray[np.uint8]], input_size: int) -> Iterator[NDArray[np.float32]]:
@@ -95,11 +95,11 @@ class VideoDepthNet(nn.Module):
         """
         past = Past()
         for frame in frames:
-            levels = self.features(prepare(frame, input_size).unsqueeze(0))
+            levels = self.features(self.preprocess(frame, input_size).unsqueeze(0))
             depth = self.depth(levels, 1, past)
             past.end_frame()
             resized = F.interpolate(depth.unsqueeze(1), frame.shape[:2], mode="bilinear", align_corners=True)
-            values: NDArray[np.float32] = resized[0, 0].numpy()
+            values: NDArray[np.float32] = resized[0, 0].cpu().numpy()
             yield values
 
 

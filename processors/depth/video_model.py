@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import EpisodedError
 from . import weights
+from .background import Background
 from .crew import Crew
 from .fold import Fold
 from .infer import Ahead, SpanRunner
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from .codes import Kind
     from .model import Computed, ModelSpec, WindowModel
     from .source import Frames, State
+
+_COMPUTED_AHEAD = 1  # windows, while one is aligned and written: the device need not wait for that
 
 
 @dataclass(frozen=True)
@@ -101,8 +104,11 @@ class VideoModelSource:
             model = self.spec.load(devices[0])
             if fp32 and model.precision != "fp32":
                 model.use_fp32()
+            span = Span(fold.next, fold.windows)
             with Ahead(frames) as ahead:
-                yield SpanRunner(model, frames, ahead).run(Span(fold.next, fold.windows), check)
+                runner = SpanRunner(model, frames, ahead)
+                with Background(partial(runner.run, span), _COMPUTED_AHEAD, "compute") as computing:
+                    yield computing.take(check)
         else:
             with Crew(self.spec, frames, devices, check, fp32) as crew:
                 yield crew.windows(fold.next, fold.windows)
