@@ -87,6 +87,7 @@ def tell(dataset: DatasetView, episode: EpisodeView, stages: tuple[str, ...]) ->
     names = sorted(path.name for path in control.path.iterdir()) if control.path.is_dir() else []
     ready, cleaned = read_json(control.path / "ready") or {}, read_json(control.path / "cleaned") or {}
     done = sorted(episode.markers.stages_done - set(stages))
+    passed_over = set(stages) - set(ready["stages"]) if ready.get("stages") else set()
     return Story(
         schema=SCHEMA,
         dataset=str(dataset.root),
@@ -99,9 +100,9 @@ def tell(dataset: DatasetView, episode: EpisodeView, stages: tuple[str, ...]) ->
         ready_at=ready.get("at"),
         inputs_removed=cleaned.get("removed"),
         generations=_generations(control, names, episode.state),
-        stages=tuple(_stage(control, stage) for stage in (*stages, *done)),
+        stages=tuple(_stage(control, stage) for stage in (*stages, *done) if stage not in passed_over),
         failure=control.failure(episode.markers) or _last_failure(control, names),
-        quality=read_json(control.path / "quality.json"),
+        quality=read_json(control.path / "quality.json") or read_json(dataset.output / episode.id / "quality.json"),
     )
 
 

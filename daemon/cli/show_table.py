@@ -77,8 +77,10 @@ def _stages(stages: tuple[StageStory, ...]) -> Table:
 def _measured(facts: dict[str, Any]) -> str:
     """The facts of a video that people ask for first."""
     words = []
-    if "frames" in facts:
-        words.append(f"{facts['frames']} frames {facts.get('width')}x{facts.get('height')} {facts.get('codec')}")
+    if "frames" in facts and "width" in facts:
+        words.append(f"{facts['frames']} frames {facts['width']}x{facts.get('height')} {facts.get('codec')}")
+    elif "rows" in facts:
+        words.append(f"{facts['rows']} rows at {facts['fps']:.1f} fps, {facts['path_mm']:.0f} mm travelled")
     if psnr := facts.get("psnr_db"):
         words.append(f"PSNR {psnr['mean']} dB (min {psnr['min']})")
     if facts.get("bytes_in") and facts.get("bytes_out"):
@@ -112,14 +114,15 @@ def _quality(quality: dict[str, Any]) -> Iterator[RenderableType]:
             constant,
             f"{psnr['mean']} dB" if psnr else "-",
         )
-    yield _inset(grid)
+    if quality.get("cameras"):
+        yield _inset(grid)
     if stamps := quality.get("timestamps"):
         drift, fps = stamps["max_drift_s"], stamps.get("measured_fps")
         yield _indented(
             f"time stamps: {_known(fps)} fps measured of {quality['fps']} nominal, at most {drift:g} s off, "
             f"about {stamps['dropped_estimate']} frames dropped"
         )
-    for note in quality.get("notes", ()):
+    for note in (*quality.get("flags", ()), *quality.get("notes", ())):
         yield _indented(note, "yellow")
 
 

@@ -80,7 +80,8 @@ class _Computing:
         tracks = tracks_of(state, motion, cameras, self.params)
         quality = report(self.episode, state, motion, cameras, tracks, self.params, TracksProcessor.version)
         self.ctx.progress(2, 3)
-        facts = {"frames": state.length, "fps": round(motion.fps, 3), "flags": len(quality["flags"])}
+        path_mm = round(quality["checks"]["path_length_mm"], 1)
+        facts = {"rows": state.length, "fps": round(motion.fps, 3), "path_mm": path_mm, "flags": len(quality["flags"])}
         made = [self._npz("tracks.npz", tracks, facts)]
         self.ctx.check_cancelled()
         made += [
