@@ -82,6 +82,30 @@ class TestFinding:
         tree(root, episodes=3, lab="Other")
         assert len(DROID.listing(root).episodes) == 4
 
+    def test_an_episode_that_was_moved_is_found_again(self, tmp_path: Path) -> None:
+        root = tree(tmp_path / "droid")
+        folder, uuid = episode_folder(root), uuid_of(episode_folder(root))
+        assert DROID.load(root, uuid, tmp_path).length == 20
+        folder.rename(folder.with_name("moved"))
+        episode = DROID.load(root, uuid, tmp_path)
+        assert isinstance(episode, formats.droid.DroidEpisode)
+        assert episode.folder.name == "moved"
+
+    def test_a_large_tree_is_walked_once_and_not_for_each_episode(self, tmp_path: Path) -> None:
+        root = tree(tmp_path / "droid", episodes=30, rows=1)
+        walks: list[str] = []
+
+        class Counting(type(DROID)):  # type: ignore[misc]
+            def _find(self, root: Path) -> object:
+                walks.append(str(root))
+                return super()._find(root)
+
+        layout = Counting()
+        for uuid in layout.listing(root).episodes:
+            assert layout.upload(root, uuid).missing == ()
+            layout.load(root, uuid, tmp_path / "out")
+        assert len(walks) == 1
+
     def test_a_root_that_is_gone_is_a_refusal(self, tmp_path: Path) -> None:
         assert DROID.listing(tmp_path / "gone").refusal is not None
 

@@ -372,6 +372,25 @@ class TestTheEightDefects:
         assert np.ptp(turned) < 1e-6  # it rides on the flange
 
 
+class TestGrippers:
+    """Others are configuration."""
+
+    def test_a_table_of_lengths(self) -> None:
+        table = {**ROBOTIQ_2F85.model_dump(), "name": "wide", "pivot_x": 0.05, "mount_yaw": 0.0}
+        params = TracksParams.model_validate({"gripper": table, "points_per_finger": 6})
+        assert params.gripper.aperture(np.array([0.0]))[0] == pytest.approx(0.0790 + 2 * (0.05 - 0.0127), abs=1e-4)
+        found = arrays_of(RobotState(np.array([[0.4, 0, 0.4, 0, 0, 0]]), np.array([0.0])), params)
+        assert found["left_contact_frames"][0, :3, 0].tolist() == [1, 0, 0]
+
+    def test_a_name_that_is_none_is_told_those_that_are(self) -> None:
+        with pytest.raises(ValueError, match="no gripper 'hand'; there are robotiq_2f85"):
+            TracksParams.model_validate({"gripper": "hand"})
+
+    def test_a_length_that_is_missing(self) -> None:
+        with pytest.raises(ValueError, match="pad_to"):
+            TracksParams.model_validate({"gripper": ROBOTIQ_2F85.model_dump(exclude={"pad_to"})})
+
+
 def test_a_grid_has_square_cells_as_far_as_its_number_allows() -> None:
     def cells(count: int) -> tuple[int, int]:
         pad = ROBOTIQ_2F85.pad(count)

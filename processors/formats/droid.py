@@ -57,6 +57,7 @@ class Droid:
 
     def __init__(self) -> None:
         self._tree = Tree()
+        self._where: dict[Path, dict[str, Path]] = {}
 
     def detect(self, root: Path) -> bool:
         """Whether it is a tree of episodes, a part of one, or an episode."""
@@ -151,14 +152,19 @@ class Droid:
                 orphans.append((name, f"a second copy of {folder.uuid}; used is {found[folder.uuid]}"))
             else:
                 found[folder.uuid] = folder.path
-        return dict(sorted(found.items())), orphans
+        self._where[root] = dict(sorted(found.items()))
+        return self._where[root], orphans
 
     def _folder(self, root: Path, episode_id: str) -> Path:
-        folder = next((folder.path for folder in self._tree.episodes(root) if folder.uuid == episode_id), None)
+        """Where an episode lies. Remembered: asked for each of them, and walking a large tree each time takes hours."""
+        name = f"metadata_{episode_id}.json"
+        folder = self._where.get(root, {}).get(episode_id)
+        if folder is None or not (folder / name).is_file():
+            folder = self._find(root)[0].get(episode_id)
         if folder is None:
             raise InputError(
                 "episode_unknown",
-                f"there is no metadata_{episode_id}.json below {root}",
+                f"there is no {name} below {root}",
                 "was the episode moved away? Drop it again, then retry",
             )
         return folder

@@ -32,6 +32,8 @@ _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
 _VERSION: Final = re.compile(r"\d+(\.\d+)+")
 #: 1.0.1/LAB/success/DATE/EPISODE.
 _DEPTH: Final = 5
+#: So many folders are looked at for a lab among them; there are 13 labs.
+_LABS: Final = 64
 #: A folder that changed less than this ago may change again without a new mtime: the kernel's clock has steps.
 _SETTLED_NS: Final = 1_000_000_000
 
@@ -66,7 +68,7 @@ class Tree:
             here = self._read(str(root))
             if here.uuids or self._has_days(root, here):
                 return True
-            return any(self._is_lab(root / name) for name in here.folders) or self._is_day(root, here)
+            return any(self._is_lab(root / name) for name in here.folders[:_LABS]) or self._is_day(root, here)
         except OSError:
             return False
 
@@ -130,7 +132,9 @@ class Tree:
         )
 
     def _is_day(self, root: Path, here: _Folder) -> bool:
-        return bool(_DATE.fullmatch(root.name)) and any(self._read(str(root / name)).uuids for name in here.folders)
+        return bool(_DATE.fullmatch(root.name)) and any(
+            self._read(str(root / name)).uuids for name in here.folders[:_LABS]
+        )
 
 
 def _read(path: str, signature: tuple[int, int]) -> _Folder:
