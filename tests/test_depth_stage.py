@@ -333,10 +333,11 @@ class TestExports:
         assert np.abs(np.stack(theirs).astype(int) - ours).max() <= 2
 
     def test_lerobots_own_depth_video_is_not_made_of_relative_depth(self, tmp_path: Path, use: Use) -> None:
-        use(kind="disparity_relative")
+        source = use(kind="disparity_relative")
         with pytest.raises(EpisodedError) as refused:
             run(episode(tmp_path / "data", 4), tmp_path / "scratch", export=("lerobot",))
         assert refused.value.code == "depth_not_metric"
+        assert source.asked == [], "said before hours of work, not after"
 
     def test_nothing_is_called_what_lerobot_counts(self, tmp_path: Path, use: Use) -> None:
         use()

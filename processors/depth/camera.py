@@ -21,7 +21,7 @@ from ..media import ffv1
 from . import meta
 from .codes import DisparityCodes, MeasuredScale, MetricCodes, reference_disparity
 from .description import Result, describe, tags, without_depth
-from .exports import exports_for
+from .exports import exports_for, refuse_exports
 from .frames import PngFrames, look_at
 from .ladder import Case, choose
 from .params import DepthParams
@@ -92,6 +92,7 @@ class _Making:
             described = without_depth(self.read_from, choice.ladder)
             return [self._description(described, {"kind": "no_depth", "frames": 0})]
         source, self.frames = choice.way.source, choice.way.frames
+        refuse_exports(self.params, metric=self._gives_metres(source))
         segments = self._segments(source)
         resumed = self._make(source, segments)
         result = self._result(source, choice, segments)
@@ -123,6 +124,7 @@ class _Making:
     def _segments(self, source: DepthSource) -> Segments:
         frames, parts = self.frames, self.ctx.parts or FolderParts(self.scratch / "parts")
         identity: dict[str, Any] = {"source": source.name, "kind": source.kind, "facts": dict(source.facts)}
+        identity["stored"] = self.params.model_dump(mode="json", include={"depth_scale", "measured_scale"})
         identity |= {"frames": frames.count, "size": [frames.height, frames.width], "from": self.read_from}
         return Segments(
             parts,
@@ -175,14 +177,17 @@ class _Making:
 
     def _choose_codes(self, source: DepthSource) -> Any:
         """How depth is stored: relative disparity is never taken for metres."""
-        relative = source.kind == "disparity_relative" and self._measured_scale() is None
+        metric = self._gives_metres(source)
 
         def choose_codes(first: Piece) -> Codes:
-            if relative:
-                return DisparityCodes(reference_disparity(np.stack(list(first.maps))))
-            return MetricCodes(self.params.depth_scale)
+            if metric:
+                return MetricCodes(self.params.depth_scale)
+            return DisparityCodes(reference_disparity(np.stack([values[::4, ::4] for values in first.maps])))
 
         return choose_codes
+
+    def _gives_metres(self, source: DepthSource) -> bool:
+        return source.kind == "metric_m" or self._measured_scale() is not None
 
     def _result(self, source: DepthSource, choice: Choice, segments: Segments) -> Result:
         estimator: dict[str, Any] = {"name": source.name, "gives": source.kind, **source.facts}

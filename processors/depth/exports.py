@@ -70,6 +70,16 @@ def exports_for(
     return chosen
 
 
+def refuse_exports(params: DepthParams, *, metric: bool) -> None:
+    """Raise EpisodedError (`depth_not_metric`) for an export that the depth is not good for, before it is made."""
+    if "lerobot" in params.export and not metric:
+        raise EpisodedError(
+            "depth_not_metric",
+            "LeRobot's depth videos are in millimetres, and this model gives relative disparity",
+            "choose a metric model, set measured_scale, or leave lerobot out of `export`",
+        )
+
+
 class Png16:
     """A folder with one 16-bit gray PNG for each frame, `depth_000000.png`: the samples as they are."""
 
@@ -113,21 +123,13 @@ class Png16:
 
 
 class LeRobotVideo:
-    """The same depth as LeRobot 0.6 and later reads it: 12-bit codes in HEVC, lossy to about a thousandth.
-
-    Raises EpisodedError (`depth_not_metric`) for relative disparity: LeRobot's depth is in millimetres.
-    """
+    """The same depth, which is metric, as LeRobot 0.6 and later reads it: 12-bit codes in HEVC."""
 
     wants_pictures = False
 
     def __init__(self, result: Result, target: PurePosixPath, scratch: Path, threads: int) -> None:
         codes = result.codes
-        if not isinstance(codes, MetricCodes):
-            raise EpisodedError(
-                "depth_not_metric",
-                "LeRobot's depth videos are in millimetres, and this model gives relative disparity",
-                "choose a metric model, set measured_scale, or leave lerobot out of `export`",
-            )
+        assert isinstance(codes, MetricCodes)
         self._ours, self._codes = codes, DepthCodes()
         self._target = target.with_name(f"{target.stem}{LEROBOT_SUFFIX}")
         self._path = scratch / self._target.name

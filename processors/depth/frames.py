@@ -95,7 +95,7 @@ class PngFrames:
         """Frames from `start` on. Raises `InputError` with the codes of `media.png`, and `mixed_size`."""
         from ..media.frames import FrameReader
 
-        reader = FrameReader()
+        reader = FrameReader("rgb24")  # only the picture is wanted, of any size
         for number in range(start, self.count):
             rgb = reader.read(self.paths[number], number).rgb
             if rgb.shape[:2] != (self.height, self.width):
