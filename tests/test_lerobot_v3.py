@@ -55,6 +55,9 @@ def finish(root: Path, output: Path | None = None, **pipeline: Any) -> Path:
     return output
 
 
+PLAIN = Pipeline.model_validate({"name": "test"})
+
+
 def frame(root: Path, number: int, key: str = TOP, episode: int = 0) -> Path:
     return root / f"images/{key}/episode-{episode:06d}/frame-{number:06d}.png"
 
@@ -346,6 +349,41 @@ class TestAfterAKill:
         assert [row["length"] for row in listed(root)] == [5, 5]
 
 
+class TestWhileOthersAreToCome:
+    """LeRobot opens nothing that lacks a video: what all share is written once, with the last."""
+
+    def test_what_they_share_is_left_alone(self, tmp_path: Path) -> None:
+        root = recording(tmp_path, "killed", episodes=3)
+        shared = snapshot(root / "meta") | snapshot(root / "data")
+        assert [work_on(Work(root, root, f"episode_{index:06d}", V3.name, PLAIN)) for index in (1, 2)] == ["ready"] * 2
+        assert snapshot(root / "meta") | snapshot(root / "data") == shared
+        assert work_on(Work(root, root, "episode_000000", V3.name, PLAIN)) == "ready"
+        assert [row["episode_index"] for row in listed(root)] == [0, 1, 2]
+
+    def test_an_episode_that_failed_holds_nothing_up(self, tmp_path: Path) -> None:
+        root = recording(tmp_path, "killed")
+        frame(root, 2).unlink()
+        assert work_on(Work(root, root, "episode_000000", V3.name, PLAIN)) == "failed"
+        assert work_on(Work(root, root, "episode_000001", V3.name, PLAIN)) == "ready"
+        assert [row[f"videos/{TOP}/file_index"] for row in listed(root)] == [None, 1]
+
+    def test_the_last_one_may_be_the_one_that_fails(self, tmp_path: Path) -> None:
+        root = recording(tmp_path, "killed")
+        frame(root, 2, episode=1).unlink()
+        assert work_on(Work(root, root, "episode_000000", V3.name, PLAIN)) == "ready"
+        assert work_on(Work(root, root, "episode_000001", V3.name, PLAIN)) == "failed"
+        for edit in V3.mend(root, root):  # the service does this, and `episoded process`
+            apply_edit(root, edit)
+        assert [row[f"videos/{TOP}/file_index"] for row in listed(root)] == [0, None]
+
+    def test_a_video_of_ours_is_never_taken_for_another_episodes(self, tmp_path: Path) -> None:
+        root = recording(tmp_path, "killed")
+        for key in (TOP, WRIST):
+            shutil.rmtree(frame(root, 0, key).parent)
+        assert work_on(Work(root, root, "episode_000001", V3.name, PLAIN)) == "ready"
+        assert refused(root).code == "frames_missing"
+
+
 class TestSessions:
     def test_a_second_session_is_finished_like_the_first(self, tmp_path: Path) -> None:
         root = recording(tmp_path)
@@ -388,9 +426,8 @@ class TestSharedVideos:
         assert any("found by counting the rows" in note for note in quality(shared)["notes"])
 
     def test_in_any_order(self, shared: Path) -> None:
-        settings = Pipeline.model_validate({"name": "test"})
         for episode in ("episode_000001", "episode_000002", "episode_000000"):
-            assert work_on(Work(shared, shared, episode, V3.name, settings)) == "ready"
+            assert work_on(Work(shared, shared, episode, V3.name, PLAIN)) == "ready"
         spans = [episode.videos[WRIST] for episode in read_dataset(shared).episodes]
         assert [round(span.start_s * 30) for span in spans] == [0, 4, 8]
 
@@ -406,8 +443,7 @@ class TestSharedVideos:
         name = f"videos/{TOP}/from_timestamp"
         pq.write_table(rows.set_column(rows.schema.get_field_index(name), name, late), shared / LISTED)
         shutil.rmtree(shared / ".episoded")
-        settings = Pipeline.model_validate({"name": "test"})
-        assert work_on(Work(shared, shared, "episode_000002", V3.name, settings)) == "failed"
+        assert work_on(Work(shared, shared, "episode_000002", V3.name, PLAIN)) == "failed"
 
     def test_an_episode_behind_them_gets_a_file_of_its_own(self, shared: Path) -> None:
         finish(shared)
@@ -492,9 +528,8 @@ class TestDepth:
         path = frame(root, 2, DEPTH).with_suffix(".tiff")
         path.write_bytes(path.read_bytes()[:-1])
         assert V3.upload(root, "episode_000000").missing == (f"the end of {path.name} in {path.parent}",)
-        settings = Pipeline.model_validate({"name": "test"})
-        assert work_on(Work(root, root, "episode_000000", V3.name, settings)) == "failed"
+        assert work_on(Work(root, root, "episode_000000", V3.name, PLAIN)) == "failed"
         failure = json.loads((root / ".episoded/episode_000000/failed").read_bytes())
         assert failure["code"] == "tiff_damaged"
         assert str(path) in failure["message"]
-        assert work_on(Work(root, root, "episode_000001", V3.name, settings)) == "ready"
+        assert work_on(Work(root, root, "episode_000001", V3.name, PLAIN)) == "ready"

@@ -14,6 +14,7 @@ from ..errors import EpisodedError, InputError, from_os_error
 from . import lerobot_info as meta
 from .base import Listing, Upload
 from .lerobot_orphans import find_orphans
+from .lerobot_v3_finished import video_files
 from .signatures import Signature, signature_of, signatures_of
 
 if TYPE_CHECKING:
@@ -139,6 +140,10 @@ class LeRobotV3:
 
         return recording_edits(root, output) if any_finished(output) else []
 
+    def recording(self, root: Path) -> Recording:
+        """What there is of the dataset. Raises as `read_recording`."""
+        return self._read(root).recording
+
     def _read(self, root: Path) -> _Known:
         from .lerobot_v3_recording import read_recording
 
@@ -164,7 +169,7 @@ class LeRobotV3:
 def _signatures(root: Path) -> dict[str, Signature]:
     """Of every file that says which episodes there are."""
     tables = [path for pattern in _TABLES for path in root.glob(pattern)]
-    return signatures_of(map(str, (root / meta.INFO, root / "meta/tasks.parquet", *tables)))
+    return signatures_of(map(str, (root / meta.INFO, root / "meta/tasks.parquet", *tables, *video_files(root))))
 
 
 def _list(root: Path, known: _Known) -> _Listed:

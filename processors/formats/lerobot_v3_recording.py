@@ -7,13 +7,14 @@ and are lost when the recorder is killed. Then the rows in `data/` say which epi
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InputError
-from ..lerobot.dataset import Dataset, read_dataset
+from ..lerobot.dataset import Dataset, VideoSpan, read_dataset
 from ..lerobot.v30 import episode_files
 from .lerobot_info import CameraFeature, invalid, picture_size
+from .lerobot_v3_finished import finished_videos
 from .lerobot_v3_tables import Rows, RowsFile, count_rows, newest, read_rows, table_files
 from .whole import parquet_ends
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from fractions import Fraction
     from pathlib import Path, PurePosixPath
 
-    from ..lerobot.dataset import VideoSpan
     from ..lerobot.findings import Finding
 
 #: What is no reason to leave a recording alone: it is what is mended, or what LeRobot does not mind.
@@ -122,12 +122,26 @@ def read_recording(root: Path) -> Recording:
             notes.append(file.damage)
         if file.rescued or not file.rows:
             unclosed.append(file.name)
+    for index, videos in finished_videos(root):
+        if index in entries:
+            entries[index] = _with_videos(entries[index], videos, head)
     cameras = tuple(
         CameraFeature(key, feature.dtype, picture_size(feature.raw), feature.raw["info"] if feature.is_depth else None)
         for key, feature in head.features.items()
         if feature.is_picture
     )
     return Recording(head, cameras, dict(sorted(entries.items())), tuple(unclosed), tuple(notes))
+
+
+def _with_videos(entry: Entry, videos: Mapping[str, tuple[int, int, int]], head: Dataset) -> Entry:
+    """The same with the places of the videos that were made here, where `meta/episodes` does not say them (yet)."""
+    ours = {
+        key: VideoSpan(
+            head.video_path(key, file, chunk), float(first / head.fps), float((first + entry.length) / head.fps)
+        )
+        for key, (chunk, file, first) in videos.items()
+    }
+    return replace(entry, videos={**ours, **entry.videos})
 
 
 def _refuse(root: Path, problems: list[Finding]) -> None:

@@ -110,22 +110,39 @@ def _counted(recording: Recording, key: str) -> dict[int, Place]:
     places: dict[int, Place] = {}
     entries = [entry for entry in recording.entries.values() if not _has_frames(recording, key, entry.index)]
     for file in _video_files(recording, key):
-        at, frames, found = 0, probe(recording.root / file).frames, len(places)
+        known = _known_in(recording, key, file)
+        at, frames, found, even = 0, probe(recording.root / file).frames, len(places), True
         while entries and at < frames:
-            span = entries[0].videos.get(key)
-            if span and span.file != file:
+            entry = entries[0]
+            if key in entry.videos:
+                if entry.videos[key].file != file:
+                    break
+                begin, end = known[entry.index]
+                even &= begin == at
+                at = end
+            elif any(begin < at + entry.length and at < end for begin, end in known.values()):
                 break
-            if span is None:
-                places[entries[0].index] = Place(file, number_of(file), at, counted=True)
-            at = round(Fraction(span.end_s) * recording.fps) if span else at + entries[0].length
+            else:
+                places[entry.index] = Place(file, number_of(file), at, counted=True)
+                at += entry.length
             entries.pop(0)
-        if at != frames and len(places) > found:
+        if len(places) > found and not (even and at == frames):
             raise InputError(
                 "videos_ambiguous",
                 f"{file} has {frames} frames, the episodes that must lie in it {at}: nobody can say which are whose",
                 "restore meta/episodes from where it was recorded, or record these episodes again; then retry",
             )
     return places
+
+
+def _known_in(recording: Recording, key: str, file: PurePosixPath) -> dict[int, tuple[int, int]]:
+    """Episode index -> first frame and the one behind the last, of those whose place in a video is written."""
+    spans = {entry.index: entry.videos[key] for entry in recording.entries.values() if key in entry.videos}
+    return {
+        index: (round(Fraction(span.start_s) * recording.fps), round(Fraction(span.end_s) * recording.fps))
+        for index, span in spans.items()
+        if span.file == file
+    }
 
 
 def _video_files(recording: Recording, key: str) -> list[PurePosixPath]:

@@ -13,43 +13,62 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..base import Edit
-from ..formats.lerobot_info import INFO, STATS, parse_object
+from ..formats import by_name
+from ..formats.lerobot_info import INFO, STATS, episode_id, parse_object
+from ..formats.lerobot_v3_finished import STATS_NAME, any_to_come, finished_videos
 from ..formats.lerobot_v3_load import refuse_while_written
-from ..formats.lerobot_v3_recording import read_recording
 from ..formats.lerobot_v3_tables import closed_table, kept, newest, table_files
 from ..formats.whole import is_closed, parquet_ends
-from .edits import EPISODE_STATS_NAME, companions
+from .edits import companions
 from .quality import control_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path, PurePosixPath
 
+    from ..formats.lerobot_v3 import LeRobotV3
     from .episodes_v3 import Finished
 
 
 def recording_edits(root: Path, output: Path) -> list[Edit]:
-    """What the episodes that are finished below `output` by then change in the files that all share."""
+    """What the episodes that are finished below `output` by then change in the files that all share.
+
+    While others are to come nothing is changed, but for what an output of its own needs to be a dataset: LeRobot opens
+    none that lacks a video, and to write the list once for each of a thousand episodes would take longer than to encode
+    them.
+    """
     from .episodes_v3 import episode_files_to_write
 
     listed = episode_files_to_write(root)
-    shared = [
-        Edit(name, partial(_episodes, root, output, name), kept(name) if _is_unclosed(output / name) else None)
-        for name in listed
-    ]
-    received: list[Edit] = []
-    if output != root:  # info.json first as well: what follows reads the output as a dataset
-        received = [
-            *companions(root, (INFO, STATS, *listed)),
-            Edit(INFO, lambda now: now or (root / INFO).read_bytes()),
-        ]
-    return [
+    edits = [
         *_tables(root, output),
-        *received,
-        *shared,
+        *(
+            Edit(name, partial(_episodes, root, output, name), kept(name) if _is_unclosed(output / name) else None)
+            for name in listed
+        ),
         Edit(STATS, partial(_totals, root, output)),
         Edit(INFO, partial(_info, root, output)),
     ]
+    last = [Edit(edit.target, partial(_when_none_is_to_come, root, output, edit), edit.keep) for edit in edits]
+    if output == root:
+        return last
+    # info.json first as well: what follows reads the output as a dataset.
+    whole = Edit(INFO, lambda now: now or (root / INFO).read_bytes())
+    return [*companions(root, (INFO, STATS, *listed)), *_tables(root, output), whole, *last]
+
+
+def _when_none_is_to_come(root: Path, output: Path, edit: Edit, current: bytes | None) -> bytes | None:
+    recording = lerobot_v3().recording(root)
+    return None if any_to_come(output, recording.entries) else edit.derive(current)
+
+
+def lerobot_v3() -> LeRobotV3:
+    """The layout, which remembers what it has read."""
+    from ..formats.lerobot_v3 import LeRobotV3
+
+    found = by_name("lerobot-v3")
+    assert isinstance(found, LeRobotV3)
+    return found
 
 
 def any_finished(output: Path) -> bool:
@@ -80,7 +99,7 @@ def _table(root: Path, output: Path, name: PurePosixPath, current: bytes | None)
 def _episodes(root: Path, output: Path, name: PurePosixPath, current: bytes | None) -> bytes | None:
     from .episodes_v3 import listed_episodes
 
-    return listed_episodes(read_recording(root), name, current, dict(_published(output)))
+    return listed_episodes(lerobot_v3().recording(root), name, current, dict(_published(output)))
 
 
 def _totals(root: Path, output: Path, current: bytes | None) -> bytes | None:
@@ -102,9 +121,10 @@ def _info(root: Path, output: Path, current: bytes | None) -> bytes | None:
 
 def _published(output: Path) -> Iterator[tuple[int, Finished]]:
     """(index, what is known of it) of every finished episode, in order."""
-    for path in sorted(output.glob(str(control_path("episode_*", EPISODE_STATS_NAME)))):
-        value: Finished = json.loads(path.read_bytes())
-        yield value["episode_index"], value
+    for index, videos in finished_videos(output):
+        path = output / control_path(episode_id(index), STATS_NAME)
+        if path.is_file():  # it is published after the places of the videos
+            yield index, {"stats": json.loads(path.read_bytes())["stats"], "videos": videos}
 
 
 def _features(root: Path) -> Mapping[str, Any]:

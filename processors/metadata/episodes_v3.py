@@ -33,9 +33,8 @@ _GONE: Final = ("dataset_to_index", "meta/episodes/chunk_index", "meta/episodes/
 
 
 class Finished(TypedDict):
-    """`stats.json` of a finished episode. `videos`: camera key -> chunk, file, and first frame in that file."""
+    """What is published of a finished episode. `videos`: camera key -> chunk, file, and first frame in that file."""
 
-    episode_index: int
     stats: Stats
     videos: dict[str, tuple[int, int, int]]
 

@@ -6,14 +6,12 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from ..base import Artifact
-from ..formats import by_name
-from ..formats.lerobot_v3_recording import Recording, read_recording
+from ..formats.lerobot_v3_finished import STATS_NAME, VIDEOS_NAME
 from ..formats.lerobot_v3_tables import read_span
 from ..formats.lerobot_v3_videos import number_of
 from ..lerobot.statistics import of_columns
 from .clock import judge
-from .edits import EPISODE_STATS_NAME
-from .edits_v3 import recording_edits
+from .edits_v3 import lerobot_v3, recording_edits
 from .episode_stats import in_order
 from .quality import control_path, report
 from .table import arrays_of
@@ -22,17 +20,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from ..base import Edit, StageContext
+    from ..formats.lerobot_v3_recording import Recording
     from .episode_stats import Stats
-    from .episodes_v3 import Finished
 
 
 def finish_recorded(ctx: StageContext, facts: Mapping[str, Mapping[str, Any]]) -> tuple[list[Artifact], Sequence[Edit]]:
     """Files of the episode, and edits of what it shares with others. `facts`: of the encode stage, by camera key.
 
-    The edits read `stats.json` where it is published. Raises as `read_recording` and `read_span`.
+    The edits read these files where they are published. Raises as `read_recording` and `read_span`.
     """
     episode = ctx.episode
-    recording = read_recording(episode.root)
+    layout = lerobot_v3()
+    recording = layout.recording(episode.root)
     features = recording.head.info["features"]
     columns = arrays_of(read_span(episode.root, recording.entries[episode.index], features), features)
     pictures: Stats = {
@@ -43,26 +42,24 @@ def finish_recorded(ctx: StageContext, facts: Mapping[str, Mapping[str, Any]]) -
     stats = in_order({**of_columns(columns, episode.fps), **pictures}, features)
     stamps = columns.get("timestamp")
     timestamps = None if stamps is None else judge(stamps.reshape(-1), episode.fps)
-    orphans = dict(by_name("lerobot-v3").listing(episode.root).orphans)
+    orphans = dict(layout.listing(episode.root).orphans)
     quality = report(episode, facts, timestamps, orphans, tuple(_findings(recording)))
     files = [
         _file(ctx, "quality.json", quality.to_json()),
-        _file(ctx, EPISODE_STATS_NAME, json.dumps(_finished(ctx, recording, stats), ensure_ascii=False).encode()),
+        _json(ctx, VIDEOS_NAME, {"episode_index": episode.index, "videos": _videos(ctx, recording)}),
+        _json(ctx, STATS_NAME, {"episode_index": episode.index, "stats": stats}),  # last: it says that all is there
     ]
     return files, recording_edits(episode.root, episode.output)
 
 
-def _finished(ctx: StageContext, recording: Recording, stats: Stats) -> Finished:
+def _videos(ctx: StageContext, recording: Recording) -> dict[str, tuple[int, int, int]]:
+    """Chunk, file and first frame of the video of each camera."""
     index, size = ctx.episode.index, recording.head.chunks_size
     return {
-        "episode_index": index,
-        "stats": stats,
-        "videos": {
-            camera.key: (index // size, index % size, 0)
-            if camera.start is None
-            else (*number_of(camera.video), camera.start)
-            for camera in ctx.episode.cameras
-        },
+        camera.key: (index // size, index % size, 0)
+        if camera.start is None
+        else (*number_of(camera.video), camera.start)
+        for camera in ctx.episode.cameras
     }
 
 
@@ -79,6 +76,10 @@ def _findings(recording: Recording) -> Iterator[str]:
     gap = next((index for index in range(len(recording.entries)) if index not in recording.entries), None)
     if gap is not None:
         yield f"there is no episode {gap}: LeRobot finds the videos of all later ones in the wrong place"
+
+
+def _json(ctx: StageContext, name: str, value: Mapping[str, Any]) -> Artifact:
+    return _file(ctx, name, json.dumps(value, ensure_ascii=False).encode() + b"\n")
 
 
 def _file(ctx: StageContext, name: str, content: bytes) -> Artifact:
