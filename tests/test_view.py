@@ -66,6 +66,18 @@ class TestDroid:
         assert width > 1000
         assert height > 500
 
+    def test_a_damaged_video_is_left_out(self, tmp_path: Path) -> None:
+        root = tree(tmp_path / "droid")
+        path = episode_folder(root) / f"recordings/MP4/{EXT1}.mp4"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"no video")
+        name = finish_one(root, tmp_path / "out", points_per_finger=6).name
+        done = episoded("view", root, "--output", tmp_path / "out", "--into", tmp_path)
+        assert done.code == 0, done.err
+        found = entities(tmp_path / f"{name}.rrd")
+        assert f"base/{EXT1}/image/pads" in found
+        assert f"base/{EXT1}/image/video" not in found
+
     def test_nothing_to_look_at_yet(self, tmp_path: Path) -> None:
         root = tree(tmp_path / "droid")
         done = episoded("view", root, "--output", tmp_path / "out", "--into", tmp_path / "seen")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import EpisodedError, InputError
 from .recording import Recording
 
 if TYPE_CHECKING:
@@ -59,8 +59,14 @@ class Finished:
         return self.extrinsics[f"external_{serial}"]
 
     def video(self, serial: str) -> Path | None:
-        """The left view of a camera."""
-        return next((camera.mp4 for camera in self.episode.recorded if camera.serial == serial), None)
+        """The left view of a camera, when it can be read."""
+        from ..media.video import probe
+
+        path = next((camera.mp4 for camera in self.episode.recorded if camera.serial == serial), None)
+        try:
+            return path if path and probe(path).frames else None
+        except EpisodedError:
+            return None  # said in quality.json
 
     def depth(self, serial: str) -> Path | None:
         """Its depth video."""

@@ -75,10 +75,15 @@ class Recording:
         self.log(entity, self.rerun.Scalars(values))
 
     def video(self, entity: str, path: Path) -> Video:
-        """Embed a video file; its frames are shown by `Video.show`."""
+        """Embed a video file; its frames are shown by `Video.show`. What Rerun cannot play is said in its place."""
         asset = self.rerun.AssetVideo(path=str(path))
+        try:
+            stamps = [int(stamp) for stamp in asset.read_frame_timestamps_nanos()]
+        except (RuntimeError, ValueError) as error:
+            self.always(entity, self.rerun.TextLog(f"{path.name} cannot be shown: {error}"))
+            return Video(self, entity, [])
         self.always(entity, asset)
-        return Video(self, entity, [int(stamp) for stamp in asset.read_frame_timestamps_nanos()])
+        return Video(self, entity, stamps)
 
 
 class Video:
