@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ..geometry import inverse, poses_of
@@ -20,7 +21,7 @@ from .index import CalibrationIndex
 from .values import Extrinsics, Intrinsics, intrinsics_from_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from ..formats.droid_files import DroidCamera
@@ -79,11 +80,16 @@ class _Ladder:
         for camera in self.cameras:
             if intrinsics := self._first(self._intrinsics(camera), f"{camera.serial} intrinsics"):
                 self.found.intrinsics[camera.serial] = self._with_baseline(camera, intrinsics)
-            rungs = self._offsets(camera) if camera.role == "wrist" else self._poses(camera)
-            if pose := self._first(rungs, f"{camera.serial} pose"):
-                self.found.extrinsics[camera.serial] = pose
-        self._from_each_other()
+            self._take_pose(camera, self._offsets(camera) if camera.role == "wrist" else self._released(camera))
+        known = dict(self.found.extrinsics)
+        for camera in self.cameras:
+            if camera.role != "wrist" and camera.serial not in known:
+                self._take_pose(camera, self._otherwise(camera, known))
         return self.found
+
+    def _take_pose(self, camera: DroidCamera, rungs: Iterator[tuple[str, Callable[[], Any]]]) -> None:
+        if pose := self._first(rungs, f"{camera.serial} pose"):
+            self.found.extrinsics[camera.serial] = pose
 
     def _with_baseline(self, camera: DroidCamera, known: Intrinsics) -> Intrinsics:
         """With the distance of the lenses: of the factory calibration, else of the camera's type."""
@@ -127,40 +133,21 @@ class _Ladder:
         model = stereolabs.model_of(baseline_m(self.state, serial), wrist=wrist)
         yield "nominal", lambda: stereolabs.nominal(model)
 
-    def _poses(self, camera: DroidCamera) -> Iterator[tuple[str, Callable[[], Extrinsics | None]]]:
+    def _released(self, camera: DroidCamera) -> Iterator[tuple[str, Callable[[], Extrinsics | None]]]:
+        """An external camera in the base, by the released calibrations."""
         if self.index:
             for pose in released.poses(self.index, self.uuid, camera.serial):
-                yield pose.source, lambda pose=pose: pose  # type: ignore[misc]
-        if self.index and self._has_better_neighbour(camera):
-            return  # by cam2cam, when the other one is known; what was recorded is for the case that it fails
+                yield pose.source, partial(replace, pose)
+
+    def _otherwise(
+        self, camera: DroidCamera, known: Mapping[str, Extrinsics]
+    ) -> Iterator[tuple[str, Callable[[], Extrinsics | None]]]:
+        """The same without: by the released pose of the other external camera, else as it was recorded."""
+        index = self.index
+        for other in self.cameras:
+            if index and other is not camera and other.role != "wrist" and (pose := known.get(other.serial)):
+                yield "cam2cam", partial(released.pose_from_other, index, self.uuid, pose, ext1=camera.role == "ext1")
         yield "recorded", lambda: self._recorded(camera)
-
-    def _has_better_neighbour(self, camera: DroidCamera) -> bool:
-        """Whether the other external camera has a released pose, and the two are related by a released entry."""
-        others = [other for other in self.cameras if other.role != "wrist" and other is not camera]
-        index = self.index
-        if index is None or index.look_up("cam2cam", self.uuid) is None:
-            return False
-        return any(next(released.poses(index, self.uuid, other.serial), None) for other in others)
-
-    def _from_each_other(self) -> None:
-        """External cameras without a pose yet: by the other one's, else as recorded."""
-        outside = [camera for camera in self.cameras if camera.role != "wrist"]
-        for camera in outside:
-            if self.index is None or camera.serial in self.found.extrinsics:
-                continue
-            known = next((self.found.extrinsics.get(other.serial) for other in outside if other is not camera), None)
-            rungs: list[tuple[str, Callable[[], Extrinsics | None]]] = []
-            if known is not None:
-                rungs.append(("cam2cam", self._by_other(camera, known)))
-            rungs.append(("recorded", lambda camera=camera: self._recorded(camera)))  # type: ignore[misc]
-            if pose := self._first(iter(rungs), f"{camera.serial} pose"):
-                self.found.extrinsics[camera.serial] = pose
-
-    def _by_other(self, camera: DroidCamera, known: Extrinsics) -> Callable[[], Extrinsics | None]:
-        index = self.index
-        assert index is not None
-        return lambda: released.pose_from_other(index, self.uuid, known, ext1=camera.role == "ext1")
 
     def _recorded(self, camera: DroidCamera) -> Extrinsics | None:
         """The pose that the collector had calibrated: of the metadata, else of the first row."""
