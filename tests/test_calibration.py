@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from commandline import episoded
+from commandline import configure, episoded
 from droid_data import (
     EXT1,
     EXT2,
@@ -332,6 +332,23 @@ class TestIndex:
         with pytest.raises(EpisodedError) as caught:
             index.CalibrationIndex(place.released)
         assert caught.value.code == "calibration_index_old"
+
+
+class TestDoctor:
+    def findings(self, place: Place) -> list[str]:
+        drop = f"[[drop]]\npath = '{place.root}'\noutput = '{place.path}/finished'\npipeline = 'mine'\n"
+        table = f"[pipelines.mine]\nstages = ['tracks']\n[pipelines.mine.tracks]\ncalibration = '{place.released}'\n"
+        (place.path / "finished").mkdir(exist_ok=True)
+        found = episoded("doctor", "--json", config=configure(place.path, drop, more=table)).json["findings"]
+        return [f"{one['level']}: {one['found']}" for one in found if one["what"] == "DROID"]
+
+    def test_says_whether_the_calibrations_are_indexed(self, place: Place) -> None:
+        place.release("intrinsics.json", {})
+        (missing,) = self.findings(place)
+        assert missing.startswith("fail")
+        assert "no index" in missing
+        index.build(place.released)
+        assert self.findings(place) == [f"ok: the calibrations in {place.released} are indexed"]
 
 
 def fails_with_error(place: Place) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def calibration() -> None:
 
 
 def index(folder: FolderArgument) -> None:
-    """Index the calibration files in DIR by uuid, once: some minutes of reading spared to every episode.
+    """Index the calibration files in DIR by uuid, once: reading 189 MB of JSON is spared to every episode.
 
     The index is a file beside them; the settings of the tracks stage name the folder. Build it again when a file was
     replaced. A running service takes up the new one with its next episode.

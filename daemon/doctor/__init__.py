@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from .. import config as configuration
 from .. import service_file
 from ..errors import ConfigError
-from . import depth, folders, machine
+from . import depth, droid, folders, machine
 from .finding import Finding, user_name
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def examine(path: Path | None) -> Iterator[Finding]:
     yield from machine.inotify()
     yield from machine.codecs(config)
     yield from depth.gpus(config)
+    yield from droid.tracks(config)
     yield from machine.workers(config)
     yield from machine.clock(config.drops)
     yield from _unit()
