@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -297,8 +298,9 @@ class TestCut:
                     info.write_text(json.dumps(value | {"edits": value["edits"] + 1}))
                 return seen
 
-        server = Busy(Ssh(site.server.host, site.server.ssh), Address.parse(site.destination), "towel")
-        assert Pusher(site.recording, server, Lines()).push("episode_000001")
+        with closing(Ssh(site.server.host, site.server.ssh)) as ssh:
+            server = Busy(ssh, Address.parse(site.destination), "towel")
+            assert Pusher(site.recording, server, Lines()).push("episode_000001")
         value = json.loads(info.read_text())
         assert (value["edits"], value["total_episodes"]) == (2, 2)
 

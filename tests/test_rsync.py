@@ -14,8 +14,10 @@ from sshd import sshd  # noqa: F401 - a fixture
 from wire import Wire
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from episoded.processors.destinations.base import Destination
     from sshd import Sshd
 
 LARGE = random.Random(9).randbytes(6 << 20)
@@ -26,30 +28,44 @@ def site(sshd: Sshd, tmp_path: Path) -> RsyncSite:  # noqa: F811
     return RsyncSite(sshd, tmp_path / "folder")
 
 
+@pytest.fixture
+def place() -> Iterator[Callable[[RsyncSite], Destination]]:
+    """Opens a site, as one process of the publisher does."""
+    made: list[Destination] = []
+
+    def open_it(site: RsyncSite) -> Destination:
+        made.append(opened(site))
+        return made[-1]
+
+    yield open_it
+    for one in made:
+        one.close()
+
+
 def staged(site: RsyncSite) -> list[Path]:
     return [path for path in site.root.glob(".episoded/staged/*") if path.is_file()]
 
 
-def test_a_transfer_that_was_cut_goes_on_from_there(site, sshd, tmp_path):  # noqa: F811
+def test_a_transfer_that_was_cut_goes_on_from_there(site, place, sshd, tmp_path):  # noqa: F811
     listed = files(tmp_path / "source", {"a.mp4": LARGE})
-    opened(site).probe()
+    place(site).probe()
     with Wire(sshd.port) as wire:
         alias = f"-p {wire.port} -o HostKeyAlias=[127.0.0.1]:{sshd.port}"
         site.settings["ssh"] = sshd.command.replace(f"-p {sshd.port}", alias)
         wire.cut_after(4 << 20)
         with pytest.raises(TransientError):
-            opened(site).stage(listed, lambda _: None)
+            place(site).stage(listed, lambda _: None)
         before = wire.sent
-        other = opened(site)
+        other = place(site)
         other.stage(listed, lambda _: None)
         assert wire.sent - before < 4 << 20
         other.commit(listed, "")
     assert site.read("a.mp4") == LARGE
 
 
-def test_bytes_damaged_there_are_found_before_they_get_a_name(site, tmp_path):
+def test_bytes_damaged_there_are_found_before_they_get_a_name(site, place, tmp_path):
     listed = files(tmp_path / "source", {"a.mp4": LARGE})
-    destination = opened(site)
+    destination = place(site)
     destination.probe()
     destination.stage(listed, lambda _: None)
     (path,) = staged(site)
@@ -58,7 +74,7 @@ def test_bytes_damaged_there_are_found_before_they_get_a_name(site, tmp_path):
         file.seek(1000)
         file.write(bytes([LARGE[1000] ^ 1]))
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-    later = opened(site)
+    later = place(site)
     with pytest.raises(TransientError) as raised:
         later.commit(listed, "")
     assert raised.value.code == "damaged"
@@ -68,30 +84,30 @@ def test_bytes_damaged_there_are_found_before_they_get_a_name(site, tmp_path):
     assert staged(site) == []
 
 
-def test_a_folder_that_is_gone_is_not_made_anew_unasked(site):
+def test_a_folder_that_is_gone_is_not_made_anew_unasked(site, place):
     site.root.rmdir()
     with pytest.raises(BlockedError) as raised:
-        opened(site).probe()
+        place(site).probe()
     assert raised.value.code == "folder_missing"
     site.settings["address"] = site.place.replace("/folder", "/{dataset}")
     with pytest.raises(BlockedError):
-        opened(site).probe(create=False)
-    opened(site).probe()
+        place(site).probe(create=False)
+    place(site).probe()
     assert site.root.is_dir()
 
 
-def test_nobody_there(site, sshd):  # noqa: F811
+def test_nobody_there(site, place, sshd):  # noqa: F811
     site.settings["ssh"] = sshd.command.replace(f"-p {sshd.port}", "-p 9")
     with pytest.raises(TransientError) as raised:
-        opened(site).probe()
+        place(site).probe()
     assert raised.value.offline
 
 
-def test_a_name_cannot_lead_out(site, tmp_path):
+def test_a_name_cannot_lead_out(site, place, tmp_path):
     listed = files(tmp_path / "source", {"../a.mp4": b"x"})
     with pytest.raises(BlockedError):
-        opened(site).stat(["../a.mp4"])
-    destination = opened(site)
+        place(site).stat(["../a.mp4"])
+    destination = place(site)
     destination.probe()
     with pytest.raises(BlockedError):
         destination.commit(listed, "")

@@ -4,6 +4,7 @@ import shlex
 import signal
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -62,7 +63,7 @@ def push(
 
     server, root = _server(dataset, destination, name, shlex.split(ssh)), dataset.absolute()
     options = [f"--bwlimit={limit}"] if limit else []
-    with Bars() if sys.stdout.isatty() else Lines() as display, alone(root):
+    with Bars() if sys.stdout.isatty() else Lines() as display, alone(root), closing(server.ssh):
         pusher = Pusher(root, server, display, delete_after == "confirmed", options)
         _end_with_signals(pusher.stop)
         if watch:

@@ -72,11 +72,13 @@ class Rsync:
 
     def stat(self, targets: Sequence[str]) -> Mapping[str, Remote]:
         """Size and sha256, computed there."""
-        found = {}
-        for line in self._asked("stat", lines=[_inside(target) for target in targets]):
-            size, digest, target = line.split(" ", 2)
-            found[target] = Remote(int(size), f"sha256:{digest}")
-        return found
+        told: dict[str, list[str]] = {}
+        for record in self._asked("stat", lines=[_inside(target) for target in targets], end="\0"):
+            value, _, path = record.partition("  ./")
+            told.setdefault(path, []).append(value)
+        return {
+            path: Remote(int(values[0]), f"sha256:{values[1]}") for path, values in told.items() if len(values) == 2
+        }
 
     def stage(self, files: Sequence[File], moved: Callable[[int], None]) -> None:
         """Send what is not there yet, under its digest, and have the digest computed there."""
@@ -109,16 +111,17 @@ class Rsync:
         return unproven(files, self.stat([file.target for file in files]))
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Hang up."""
+        self._ssh.close()
 
-    def _asked(self, verb: str, *words: str, lines: Sequence[str] = ()) -> list[str]:
+    def _asked(self, verb: str, *words: str, lines: Sequence[str] = (), end: str = "\n") -> list[str]:
         command = shlex.join(["sh", "-c", _script(), "sh", verb, self._root, *words])
         stdin = "".join(f"{line}\n" for line in lines).encode(errors="surrogateescape")
         code, out, said = self._ssh.run(command, stdin)
         answer = out.decode(errors="surrogateescape")
         if code:
             raise self._refusal(*answer.rstrip("\n").partition(" ")[::2]) if code == _REFUSED else self._failed(said)
-        return answer.splitlines()
+        return answer.split(end)[:-1]
 
     def _refusal(self, code: str, about: str) -> BlockedError | TransientError:
         match code:

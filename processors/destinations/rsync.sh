@@ -1,7 +1,7 @@
 # The other side of the destination "rsync": POSIX sh and coreutils, run over ssh; nothing is installed there.
 #
 #   probe ROOT ANCHOR CREATE   is the place there, may we write
-#   stat ROOT                  stdin: paths. For each that is there: size, sha256, path
+#   stat ROOT                  stdin: paths. Sizes, then sha256s, of those that are there
 #   check ROOT                 stdin: sha256. Are staged files on the disk, and what they are called; wrong ones go
 #   commit ROOT                stdin: sha256 and path. Gives staged files their names, in this order
 set -eu
@@ -16,10 +16,6 @@ say_no() { # code of the failure, what it is about
     exit 9
 }
 
-digest() {
-    sha256sum <"$1" | cut -c1-64
-}
-
 probe() { # the folder that must exist; whether the rest may be made
     for tool in rsync sha256sum; do command -v $tool >/dev/null || say_no tool_missing $tool; done
     [ -d "$1" ] || say_no folder_missing "$1"
@@ -29,19 +25,21 @@ probe() { # the folder that must exist; whether the rest may be made
     rm "$staged/trial-$$"
 }
 
-stat_all() {
-    while IFS= read -r path; do
-        [ ! -f "$root/$path" ] || printf '%s %s %s\n' "$(stat -Lc %s "$root/$path")" "$(digest "$root/$path")" "$path"
-    done
+stat_all() { # sizes, then digests: each with its path, and a NUL behind it
+    cd "$root" 2>/dev/null || return 0
+    list=$(mktemp)
+    trap 'rm -f "$list"' EXIT
+    while IFS= read -r path; do [ ! -f "$path" ] || printf './%s\0' "$path"; done >"$list"
+    xargs -0 -r stat -L --printf '%s  %n\0' <"$list"
+    xargs -0 -r sha256sum -z <"$list"
 }
 
 check() {
-    while IFS= read -r name; do
-        sync "$staged/$name" 2>/dev/null || true
-        [ -f "$staged/$name" ] && [ "$(digest "$staged/$name")" = "$name" ] || {
-            rm -f "$staged/$name"
-            echo "$name"
-        }
+    sync -f "$staged"
+    cd "$staged"
+    sed 's/.*/&  &/' | sha256sum --check 2>/dev/null | sed -n 's/: FAILED.*//p' | while IFS= read -r name; do
+        rm -f "$name"
+        echo "$name"
     done
 }
 
@@ -49,29 +47,31 @@ commit() {
     list=$staged/commit-$$
     trap 'rm -f "$list"' EXIT
     cat >"$list"
+    several=$(cut -d' ' -f1 "$list" | sort | uniq -d)
     while IFS= read -r line; do
         sum=${line%% *} path=${line#* }
         target=$root/$path
-        mkdir -p "$(dirname "$target")"
+        [ -d "${target%/*}" ] || mkdir -p "${target%/*}"
         if [ -f "$staged/$sum" ]; then
             give "$sum" "$target"
-        elif [ ! -f "$target" ] || [ "$(digest "$target")" != "$sum" ]; then
-            say_no not_staged "$path"
+        else
+            echo "$sum  $target" | sha256sum --check --status 2>/dev/null || say_no not_staged "$path"
         fi
     done <"$list"
-    cut -d' ' -f1 "$list" | while IFS= read -r sum; do rm -f "$staged/$sum"; done
+    for sum in $several; do rm -f "$staged/$sum"; done
     date -u +%Y-%m-%dT%H:%M:%SZ
 }
 
 give() { # a name to a staged file; one that gets several is copied
-    if [ "$(grep -c "^$1 " "$list")" -gt 1 ]; then
+    case $several in
+    *"$1"*)
         cp --reflink=auto "$staged/$1" "$staged/copy-$$"
         sync "$staged/copy-$$"
         mv -T "$staged/copy-$$" "$2"
-    else
-        mv -T "$staged/$1" "$2"
-    fi
-    sync "$(dirname "$2")"
+        ;;
+    *) mv -T "$staged/$1" "$2" ;;
+    esac
+    sync "${2%/*}"
 }
 
 case $verb in

@@ -9,15 +9,16 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+import tempfile
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from .errors import BlockedError, TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from pathlib import Path
 
 _OPTIONS: Final = ("BatchMode=yes", "ConnectTimeout=15", "ServerAliveInterval=15", "ServerAliveCountMax=4")
 #: Without an answer of the other side for so many seconds rsync gives up.
@@ -56,18 +57,23 @@ class Address:
 
 
 class Ssh:
-    """The account on the other side. `command` is ssh with options of one's own (a port, a key)."""
+    """The account on the other side. `command` is ssh with options of one's own (a port, a key).
+
+    One connection carries all calls, from the first to `close`: making one takes several round trips.
+    """
 
     def __init__(self, host: str, command: Sequence[str] = ("ssh",)) -> None:
         self.host = host
         self._ssh = [*command, *(word for option in _OPTIONS for word in ("-o", option))]
+        self._line: subprocess.Popen[bytes] | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def run(self, command: str, stdin: bytes = b"") -> tuple[int, bytes, str]:
         """Run a command line there: exit code, stdout, stderr.
 
         Raises TransientError (`server_unreachable`) and BlockedError (`no_access`, ...) where it could not be run.
         """
-        words = [*self._ssh, self.host, "--", command]
+        words = [*self._connected(), self.host, "--", command]
         done = self._started(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         with done:
             out, err = done.communicate(stdin)
@@ -75,6 +81,43 @@ class Ssh:
         if done.returncode == _UNREACHABLE:
             raise self._unreachable(said)
         return done.returncode, out, said
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._line:
+            self._line.kill()
+            self._line.communicate()
+            self._line = None
+        if self._folder:
+            self._folder.cleanup()
+            self._folder = None
+
+    def _connected(self) -> list[str]:
+        """The words that call ssh over the connection, which is made if there is none (any more)."""
+        if self._line is None or self._line.poll() is not None:
+            self.close()
+            self._folder = tempfile.TemporaryDirectory(prefix="episoded-")
+            try:
+                self._line = self._dial(f"{self._folder.name}/line", f"{self._folder.name}/said")
+            except BaseException:
+                self.close()
+                raise
+        assert self._folder is not None
+        return [*self._ssh, "-o", "ControlMaster=no", "-S", f"{self._folder.name}/line"]
+
+    def _dial(self, socket: str, said: str) -> subprocess.Popen[bytes]:
+        """A connection that others may use. It ends with us, however we end: with our end of the pipe."""
+        words = [*self._ssh, "-M", "-o", "ControlPersist=no", "-S", socket, self.host, "--", "cat >/dev/null"]
+        with Path(said).open("wb") as complaints:
+            line = self._started(words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=complaints)
+        while not Path(socket).exists():
+            try:
+                line.wait(0.01)
+            except subprocess.TimeoutExpired:
+                continue
+            line.communicate()
+            raise self._unreachable(Path(said).read_text(errors="replace"))
+        return line
 
     def send(
         self,
@@ -112,9 +155,9 @@ class Ssh:
         user, at, host = self.host.rpartition("@")
         return f"{user}{at}[{host}]" if ":" in host else self.host
 
-    def _started(self, words: list[str], **pipes: int) -> subprocess.Popen[bytes]:
+    def _started(self, words: list[str], **pipes: Any) -> subprocess.Popen[bytes]:
         try:
-            return subprocess.Popen(words, **pipes)  # type: ignore[call-overload, no-any-return]
+            return subprocess.Popen(words, **pipes)
         except FileNotFoundError as error:
             raise BlockedError(
                 "tool_missing", f"{words[0]} is not installed here", f"install it (apt install {_PACKAGES[words[0]]})"
