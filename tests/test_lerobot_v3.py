@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from episoded.daemon.chain import Work, work_on
-from episoded.daemon.config import Pipeline
+from episoded.daemon.complete import UploadTracker
+from episoded.daemon.config import DropConfig, Pipeline
 from episoded.daemon.publication import apply_edit
 from episoded.processors import formats
 from episoded.processors.errors import BusyError, EpisodedError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import Actor
+    from daemons import Daemon
     from episoded.processors.simulation_v3 import End
 
     Start = Callable[..., Actor]
@@ -167,6 +169,21 @@ class TestUpload:
             V3.load(root, "episode_000000", root)
         recorder.kill()
         assert V3.load(root, "episode_000000", root).length == 5
+
+    def test_a_recorder_that_lives_is_waited_for_however_long_it_rests(self, tmp_path: Path, actor: Start) -> None:
+        root, now = recording(tmp_path, "killed"), [0.0]
+        rule = DropConfig.model_validate({"path": tmp_path, "complete": "quiet", "incomplete_s": 600})
+        tracker = UploadTracker(lambda: now[0])
+
+        def judged_after(seconds: float) -> bool:
+            now[0] += seconds
+            return tracker.judge("it", V3.upload(root, "episode_000000"), rule, marked=False).complete
+
+        recorder = actor("write", root / DATA)
+        assert recorder.heard() == "open"
+        assert [judged_after(3600) for _ in range(3)] == [False] * 3
+        recorder.kill()
+        assert [judged_after(seconds) for seconds in (1, 599, 1)] == [False, False, True]
 
 
 class TestLoading:
@@ -347,6 +364,18 @@ class TestAfterAKill:
         assert Originals.of(whole).missing_from(root) == []
         assert pq.read_table(root / DATA).equals(pq.read_table(whole / DATA))
         assert [row["length"] for row in listed(root)] == [5, 5]
+
+
+class TestService:
+    """The whole daemon."""
+
+    def test_finishes_a_killed_recording_when_it_has_been_quiet(self, daemon: Daemon) -> None:
+        daemon.configure("incomplete_s = 1\n", rescan_s=0.2)
+        daemon.start()
+        dataset = daemon.upload("arm", episodes=3, version="killed")
+        daemon.wait_until_finished(dataset)
+        assert [row["length"] for row in listed(dataset)] == [6, 6, 6]
+        assert daemon.terminate() == 0
 
 
 class TestWhileOthersAreToCome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,8 @@ class _Look(Look):
         path = self.root / name
         self._count(path.stat())
         if not parquet_ends(path):
-            pid = writer_of(path)
+            if pid := writer_of(path):
+                self.newest = time.time_ns()  # it changes as long as somebody has it open, however long that takes
             self.missing.append(f"the end of {name}" + (f", which process {pid} is writing" if pid else ""))
 
     def _place(self, key: str) -> PurePosixPath:
