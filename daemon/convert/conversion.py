@@ -13,6 +13,7 @@ import time
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
+from episoded.processors.formats.lerobot_info import INFO
 from episoded.processors.lerobot.convert.examine import Examined, Source, examine, sources_of
 from episoded.processors.lerobot.convert.make import make
 from episoded.processors.lerobot.convert.meta import meta_files
@@ -103,7 +104,7 @@ class _Pass:
         self._remove_outdated(made)
         self.result.carried = carry_along(self.dataset.root, self.records, self._tick)
         self.records.write("extent.json", {"episodes": len(episodes)})
-        self._write_meta(made, len(episodes))
+        self._write_meta(made, episodes)
         fsio.remove_tree(self.scratch)
         self._conclude(made, episodes)
 
@@ -205,14 +206,22 @@ class _Pass:
                 fsio.remove(self.records.output / name)
                 self.records.forget_file(PurePosixPath(name))
 
-    def _write_meta(self, made: list[Product], count: int) -> None:
-        episodes = self.records.episodes(count)
-        for target, write in meta_files(self.source, made, episodes, self.records.output):
+    def _write_meta(self, made: list[Product], episodes: list[Examined]) -> None:
+        """Write what has changed; nothing when it was written for these episodes and files before."""
+        contents = hashlib.sha256()
+        for part in (json.dumps(self.dataset.info), str(made), str(self.source.tasks)):
+            contents.update(part.encode())
+        for episode in episodes:
+            contents.update(episode.model_dump_json().encode())
+        if self.records.settled() == contents.hexdigest() and (self.records.output / INFO).is_file():
+            return
+        for target, write in meta_files(self.source, made, self.records.episodes(len(episodes)), self.records.output):
             path, there = self.scratch / "meta", self.records.output / target
             write(path)
             if not there.is_file() or checkpoint.sha256(there) != checkpoint.sha256(path):
                 fsio.make_dirs(there.parent, below=self.records.output)
                 fsio.replace_file(path, there)
+        self.records.write("settled.json", {"for": contents.hexdigest()})
 
     def _inspect(self, made: list[Product]) -> None:
         """Judge the result as `episoded verify` does: the episodes in files that were made in this pass, or all."""

@@ -82,6 +82,10 @@ class Records:
         """How many episodes the metadata has been made for."""
         return int((read_json(self.folder / "extent.json") or {}).get("episodes", 0))
 
+    def settled(self) -> str:
+        """A digest of what the metadata was last written for, when all of it was."""
+        return str((read_json(self.folder / "settled.json") or {}).get("for", ""))
+
     def write(self, name: str, value: dict[str, Any]) -> None:
         """Record a fact, in place of what was said of it before."""
         path = self.folder / name

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ..metadata.episode_stats import Stats
 
+_Kind = tuple[int, type]
 #: Rows that are held in memory, and written as one row group.
 _BATCH: Final = 100
 
@@ -93,42 +94,48 @@ def _columns(row: EpisodeRow, at: FileIndex) -> dict[str, Any]:
 
 def _types(rows: Iterable[EpisodeRow], at: FileIndex) -> dict[str, Any]:
     """The arrow type of each column. What only some rows have (statistics of a feature) is null in the others."""
-    types: dict[str, Any] = {}
+    kinds: dict[str, _Kind] = {}
     last = None
     for row in rows:
         if last is not None and row.index != last + 1:
             raise ValueError(f"episode {row.index} after episode {last}: LeRobot finds episodes by their position")
         last = row.index
         for name, value in _columns(row, at).items():
-            kind = _type(value)
-            known = types.setdefault(name, kind)
+            kind = _kind(value)
+            known = kinds.setdefault(name, kind)
             if known != kind:
-                types[name] = _wider(name, known, kind)
+                kinds[name] = _wider(name, known, kind)
     # What only later rows have goes before the file's own numbers, which LeRobot writes last. The sort is stable.
-    return {name: types[name] for name in sorted(types, key=lambda name: name.startswith("meta/episodes/"))}
+    names = sorted(kinds, key=lambda name: name.startswith("meta/episodes/"))
+    return {name: _arrow_type(kinds[name]) for name in names}
 
 
-def _type(value: object) -> Any:
+def _kind(value: object) -> _Kind:
+    """How many lists deep the values lie, and what they are."""
+    depth = 0
+    while isinstance(value, list):
+        depth, value = depth + 1, value[0] if value else None
+    return depth, type(value)
+
+
+def _wider(name: str, one: _Kind, other: _Kind) -> _Kind:
+    """The kind that holds both: a statistic read from JSON may be 0 in one episode and 0.5 in the next."""
+    kinds = {one[1], other[1]} - {type(None)}
+    if kinds == {int, float}:
+        kinds = {float}
+    if len(kinds) > 1 or (one[0] != other[0] and type(None) not in (one[1], other[1])):
+        raise ValueError(f"column {name} holds {one[1].__name__} in one episode and {other[1].__name__} in another")
+    return max(one[0], other[0]), next(iter(kinds), type(None))
+
+
+def _arrow_type(kind: _Kind) -> Any:
     import pyarrow as pa
 
-    if isinstance(value, list):
-        return pa.list_(pa.field("element", _type(value[0]) if value else pa.string()))
-    return pa.scalar(value).type
-
-
-def _wider(name: str, one: Any, other: Any) -> Any:
-    """The type that holds both: a statistic read from JSON may be 0 in one episode and 0.5 in the next."""
-    import pyarrow as pa
-
-    if pa.types.is_list(one) and pa.types.is_list(other):
-        return pa.list_(pa.field("element", _wider(name, one.value_type, other.value_type)))
-    if one == other:
-        return one
-    if {one, other} == {pa.int64(), pa.float64()}:
-        return pa.float64()
-    if pa.types.is_null(one) or pa.types.is_null(other):
-        return other if pa.types.is_null(one) else one
-    raise ValueError(f"column {name} holds {one} in one episode and {other} in another")
+    depth, leaf = kind
+    arrow = {int: pa.int64(), float: pa.float64(), bool: pa.bool_(), str: pa.string(), type(None): pa.string()}[leaf]
+    for _ in range(depth):
+        arrow = pa.list_(pa.field("element", arrow))
+    return arrow
 
 
 def _batches(rows: Iterable[EpisodeRow]) -> Iterator[list[EpisodeRow]]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .examine import Examined, Source
     from .plan import Product
 
+_TOGETHER: Final = 100
 _ONLY_V30: Final = ("data_files_size_in_mb", "video_files_size_in_mb")
 
 
@@ -85,11 +86,13 @@ def _begins(made: Sequence[Product], episodes: Iterable[Examined]) -> dict[tuple
 
 
 def _total(episodes: Iterable[Examined]) -> Stats:
-    """Statistics of the dataset, brought together one episode after another as LeRobot's recorder does it."""
-    total: Stats | None = None
+    """Statistics of the dataset, brought together some episodes at a time; LeRobot's recorder does it one by one."""
+    total: list[Stats] = []
     for one in episodes:
-        total = aggregate([total, one.statistics]) if total is not None else one.statistics
-    return total or {}
+        total.append(one.statistics)
+        if len(total) == _TOGETHER:
+            total = [aggregate(total)]
+    return aggregate(total) if total else {}
 
 
 def _info(source: Source, made: Sequence[Product], episodes: Iterable[Examined], output: Path) -> dict[str, Any]:
