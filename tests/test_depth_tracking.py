@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from episoded.processors.depth import meta
+import known_depth
+from episoded.processors.depth import ladder, meta
 from episoded.processors.depth.codes import DisparityCodes, MetricCodes
-from episoded.processors.depth.tracking import Intrinsics, enrich
+from episoded.processors.depth.tracking import Intrinsics, enrich, enrich_beside
 from episoded.processors.errors import InputError
 from episoded.processors.media import ffv1
+from known_depth import KnownDepth
 
 HEIGHT, WIDTH = 48, 64
 CAMERA = {"fx": 50.0, "fy": 60.0, "cx": 31.5, "cy": 23.5}
@@ -164,3 +166,41 @@ class TestRefused:
         tracks = tracks_of(tmp_path / "a.json", [])
         with pytest.raises(InputError, match="overwritten"):
             enrich(tracks, depth, tmp_path / "." / "a.json")
+
+
+class TestBesideAVideo:
+    def test_every_track_file_beside_the_only_video_is_enriched(self, depth: Path, tmp_path: Path) -> None:
+        (place := tmp_path / "scene").mkdir()
+        (place / "clip.mp4").touch()
+        tracks_of(place / "contact_track.json", [{"frame": 1, "contact_2d": [40, 40]}])
+        tracks_of(place / "contact_track_yolo.json", [{"frame": 9, "contact_2d": [40, 40]}])
+        (place / "contact_track_odd.json").write_text("[]")
+        tracks_of(place / "contact_track_old_vda.json", [])
+        (out := tmp_path / "out").mkdir()
+        written, told = enrich_beside(place / "clip.mp4", depth, out)
+        assert [path.name for path in written] == ["contact_track_vda.json", "contact_track_yolo_vda.json"]
+        assert told["contact_track.json"] == {"enriched": 1, "skipped": {}}
+        assert told["contact_track_yolo.json"] == {"enriched": 0, "skipped": {"beyond_video": 1}}
+        assert told["contact_track_odd.json"]["code"] == "tracks_schema"
+        assert sorted(path.name for path in out.iterdir()) == [path.name for path in written]
+
+    def test_with_several_videos_nothing_says_which_one_was_tracked(self, depth: Path, tmp_path: Path) -> None:
+        (place := tmp_path / "scene").mkdir()
+        for name in ("a.mp4", "b.mov"):
+            (place / name).touch()
+        tracks_of(place / "contact_track.json", [])
+        assert enrich_beside(place / "a.mp4", depth, tmp_path) == (
+            [],
+            {"contact_track.json": {"refused": "several videos lie here"}},
+        )
+
+    def test_the_depth_stage_publishes_them(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(ladder.WAYS, "video", lambda case: ladder.Way(KnownDepth(), case.frames))
+        recorded = known_depth.episode(tmp_path)
+        beside = (tmp_path / recorded.cameras[0].video).with_name("contact_track.json")
+        tracks_of(beside, [{"frame": 3, "contact_2d": [30, 30]}])
+        artifacts = known_depth.run(recorded, tmp_path / "scratch")
+        (track,) = json.loads(artifacts["contact_track_vda.json"].path.read_text())["tracks"]
+        assert 1 <= track["vda_position_3d"]["z"] <= 2.275
+        told = artifacts["episode_000000.mkv"].facts["tracks"]
+        assert told == {"contact_track.json": {"enriched": 1, "skipped": {}}}

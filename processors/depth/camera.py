@@ -29,6 +29,7 @@ from .parts import FolderParts
 from .segments import Segments
 from .source import Piece
 from .stage import inputs, target
+from .tracking import enrich_beside
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -106,7 +107,18 @@ class _Making:
         facts = self._facts(described, choice, resumed)
         extra = [artifact for export in exports for artifact in export.artifacts()]
         described["exports"] = {key: value for export in exports for key, value in export.describe().items()}
-        return [Artifact(video, self.target, facts), self._description(described), *extra]
+        description = self._description(described)
+        tracks, facts["tracks"] = self._tracks(video)
+        return [Artifact(video, self.target, facts), description, *extra, *tracks]
+
+    def _tracks(self, depth: Path) -> tuple[list[Artifact], dict[str, Any]]:
+        """Points tracked in the video, with positions by its depth; and what became of each file of them."""
+        if isinstance(self.recorded, PngFrames):
+            return [], {}
+        written, told = enrich_beside(self.recorded.path, depth, self.scratch)
+        for name, outcome in told.items():
+            self.ctx.log.info("tracks", camera=self.camera.key, file=name, **outcome)
+        return [Artifact(path, self.target.with_name(path.name)) for path in written], told
 
     def _frames_of(self, camera: Camera) -> CameraFrames:
         """Look at what a camera of the episode recorded; a video is decoded once to know how many frames it has."""

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError, from_os_error
+from ..formats.names import is_video
 from .reader import read_depth
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DEFAULT_FIELD_OF_VIEW_DEG = 55.0  # horizontal, where nobody knows better: most phones and webcams have 50 to 70
+_ENRICHED = "_vda"
 _REACH = 2  # pixels around a point whose median depth it gets: a square of 5
 _NUMBER = re.compile(r"(\d+)$")
 _SCHEMA_HINT = "docs/depth.md, 'Points tracked in a video', has the schema"
@@ -103,6 +105,30 @@ def enrich(
     metadata["vda"] = {**asdict(result), "unit": "m", "depth": depth.name, "intrinsics": asdict(used)}
     _write(output, content)
     return result
+
+
+def enrich_beside(video: Path, depth: Path, folder: Path) -> tuple[list[Path], dict[str, Any]]:
+    """Enrich each `contact_track*.json` beside a video into `folder` as `..._vda.json`.
+
+    Gives the files written and, for each that was found, what became of it: its counts, or why it was left alone. Only
+    for a video that lies there alone: with others nothing would say which one was tracked. A file that is refused does
+    not cost the video its depth.
+    """
+    found = sorted(path for path in video.parent.glob("contact_track*.json") if not path.stem.endswith(_ENRICHED))
+    alone = sum(is_video(path.name) for path in video.parent.iterdir()) == 1 if found else True
+    written: list[Path] = []
+    told: dict[str, Any] = {}
+    for tracks in found:
+        output = folder / f"{tracks.stem}{_ENRICHED}.json"
+        try:
+            told[tracks.name] = (
+                {"refused": "several videos lie here"} if not alone else asdict(enrich(tracks, depth, output))
+            )
+        except InputError as error:
+            told[tracks.name] = {"refused": error.message, "code": error.code}
+        else:
+            written += [output] if alone else []
+    return written, told
 
 
 @dataclass(frozen=True, slots=True)
