@@ -62,17 +62,18 @@ class ProgressFile:
     def __init__(self, control: ControlDir) -> None:
         self._control = control
         self._last = float("-inf")
-        self._unit = ("", "")
-        self._since, self._before = 0.0, 0
+        self._unit = ("", "", 0)
+        self._since, self._before, self._full = 0.0, 0, False
 
     def __call__(self, stage: str, unit: str, done: int, total: int) -> bool:
-        """Record progress, at most every half second; True when it was time to."""
+        """Record progress, every half second and when all is done; True when it was time to."""
         now = time.monotonic()
-        if self._unit != (stage, unit) or done <= self._before:  # until it moves, a model is loaded, a video counted
-            self._unit, self._since, self._before = (stage, unit), time.time(), done
-        if now - self._last < PROGRESS_EVERY_S and done < total:
+        if self._unit != (stage, unit, total):  # another total: what came before was counting, not the work itself
+            self._unit, self._since, self._before = (stage, unit, total), time.time(), done
+        full = 0 < total <= done
+        if now - self._last < PROGRESS_EVERY_S and (not full or self._full):
             return False
-        self._last = now
+        self._last, self._full = now, full
         generation = self._control.markers().generation
         record: dict[str, Any] = {"stage": stage, "unit": unit, "done": done, "total": total}
         record |= {"since": self._since, "done_before": self._before, "at": time.time()}

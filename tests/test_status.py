@@ -111,7 +111,7 @@ class TestStates:
         claim = take(control)
         control.scratch(1).mkdir()
         tell = ProgressFile(control)
-        tell("depth", "top", 440, 440)
+        tell("depth", "top", 440, 500)
         before = json.loads(control.progress(1).read_bytes())
         tell("depth", "top", 500, 500)
         after = json.loads(control.progress(1).read_bytes())

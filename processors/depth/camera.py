@@ -154,11 +154,13 @@ class _Making:
         resumed = segments.frames
         if resumed:
             self.ctx.log.info("depth_resumed", camera=self.camera.key, frames=resumed, of=count)
-        self.ctx.progress(resumed, count)
         if resumed < count:
-            pieces = source.maps(self.frames, state, self.ctx.devices, self.ctx.check_cancelled)
+            written = _Progress(self.ctx, resumed, count)
+            # Several devices are waited for in a loop: that it turns says nothing about them, so maps alone count.
+            check = written.check if len(self.ctx.devices) == 1 else self.ctx.check_cancelled
+            pieces = source.maps(self.frames, state, self.ctx.devices, check)
             with closing(self._checked(pieces, resumed)) as checked:
-                segments.make(checked, self._choose_codes(source), lambda done: self.ctx.progress(done, count))
+                segments.make(checked, self._choose_codes(source), written)
         if segments.frames != count:
             raise EpisodedError(
                 "depth_frames",
@@ -261,6 +263,25 @@ class _Making:
             "seconds": round(time.perf_counter() - self.started, 3),
             "bytes_out": described["bytes"],
         }
+
+
+class _Progress:
+    """Tells how many frames are written; while a slow model is at work on the next ones, again and again.
+
+    A CPU may take longer for the 32 frames of a window than a worker may be silent.
+    """
+
+    def __init__(self, ctx: StageContext, done: int, total: int) -> None:
+        self._ctx, self._done, self._total = ctx, done, total
+
+    def __call__(self, done: int) -> None:
+        self._done = done
+        self._ctx.progress(done, self._total)
+
+    def check(self) -> None:
+        """A sign of life for each frame that is computed. Raises Cancelled."""
+        self._ctx.check_cancelled()
+        self._ctx.progress(self._done, self._total)
 
 
 def _describe_input(frames: CameraFrames, ctx: StageContext) -> dict[str, Any]:
