@@ -6,12 +6,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from episoded.processors.lerobot.catalogue import CATALOGUE
 from episoded.processors.lerobot.inspect import inspect_dataset
-from lerobot_broken import V21, VARIANTS
-from lerobot_data import change_info, embedded, finish, real, recording
+from lerobot_broken import V21, VARIANTS, change_lines, change_table
+from lerobot_data import change_info, embedded, finish, real, recording, table
 from lerobot_v30 import as_v30
 
 
@@ -81,6 +83,31 @@ class TestWhatIsWhole:
     def test_a_real_recording(self, tmp_path: Path) -> None:
         root = finish(real("pending/g1_v21", tmp_path / "dataset"))
         assert codes(root) == codes(root, deep=True) == {}
+
+    def test_videos_that_lerobot_encoded(self, tmp_path: Path) -> None:
+        """The AV1 videos of a real recording, with as many rows as they have pictures."""
+        root, reference = real("pending/g1_v21", tmp_path / "dataset"), real("reference/g1_v21", tmp_path / "reference")
+        shutil.rmtree(root / "images")
+        (reference / "videos").rename(root / "videos")
+        lengths = [221, 260, 265]
+        change_lines(
+            root / "meta/episodes.jsonl",
+            lambda lines: [line.update(length=length) for line, length in zip(lines, lengths, strict=True)],
+        )
+        for index, length in enumerate(lengths):
+            rows = pq.read_table(table(root, index))
+            pq.write_table(rows.take([row % len(rows) for row in range(length)]), table(root, index))
+            start = sum(lengths[:index])
+            change_table(
+                table(root, index),
+                timestamp=lambda column: np.arange(len(column)) / 30,
+                frame_index=lambda column: np.arange(len(column)),
+                index=lambda column, start=start: np.arange(start, start + len(column)),
+            )
+        change_info(root, lambda info: info.update(total_frames=746))
+        # The rows repeat: their mean is not that of the recording. info.json was never completed.
+        assert set(codes(root, deep=True)) <= {"stats_wrong", "video_info", "total_wrong"}
+        assert inspect_dataset(root, deep=True).ok
 
 
 class TestWhatIsUnreadable:

@@ -68,8 +68,8 @@ def _check_episodes(dataset: Dataset, report: Problems) -> None:
     if absent:
         named = ", ".join(map(str, absent[:5])) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
         report.add("episode_gap", f"no episode {named}; the last is {max(indices)}", file)
-    if v3 and indices != sorted(indices):
-        first = next(place for place, index in enumerate(indices) if index != sorted(indices)[place])
+    if v3 and indices != (wanted := sorted(indices)):
+        first = next(place for place, index in enumerate(indices) if index != wanted[place])
         report.add("episode_order", f"row {first} is episode {indices[first]}", file, episode=indices[first])
     if v3:
         _check_ranges(dataset, report)

@@ -91,7 +91,7 @@ class Mending:
         for table, episodes in self.numbering.tables().items():
             found = flagged.get(table, [])
             moved = any(episode.is_moved for episode in episodes)
-            if not found and not moved and not self.numbering.shifts(table):
+            if not found and not moved and table not in self.numbering.shifted:
                 continue
             how = self._how(found)
             target = self.numbering.table_of(episodes[0]) if moved else table

@@ -149,20 +149,24 @@ class _Made:
             stats = dict(self._mending.dataset.episode_stats([]))
             pictures = self._pictures(stats) if self._renewed else {}
             self._rows = [
-                self._row(episode, raw.get(episode.entry.index, {}), stats.get(episode.entry.index, {}), pictures)
+                self._row(
+                    episode,
+                    raw.get(episode.entry.index, {}),
+                    stats.get(episode.entry.index, {}),
+                    pictures.get(episode.entry.index, {}),
+                )
                 for episode in self._mending.numbering.episodes
             ]
         return self._rows
 
     def _row(
-        self, episode: Numbered, raw: Mapping[str, Any], recorded: Stats, pictures: Mapping[tuple[str, int], Any]
+        self, episode: Numbered, raw: Mapping[str, Any], recorded: Stats, pictures: Mapping[str, dict[str, Any]]
     ) -> EpisodeRow:
         dataset, entry = self._mending.dataset, episode.entry
         stats = recorded
         if self._renewed:
-            own = {camera: seen for (camera, index), seen in pictures.items() if index == entry.index}
             how = self._mending.rewriting(entry.table)
-            stats = statistics.of_episode(dataset, episode, how, recorded, own)
+            stats = statistics.of_episode(dataset, episode, how, recorded, pictures)
         videos = {}
         for key, span in entry.videos.items():
             start, end = self._spans.get((key, entry.index), (span.start_s, span.end_s))
@@ -179,9 +183,10 @@ class _Made:
             extra=extra,
         )
 
-    def _pictures(self, recorded: Mapping[int, Stats]) -> dict[tuple[str, int], Any]:
-        """Statistics of the cameras whose recorded ones cannot stay; each video file is decoded once."""
-        dataset, found = self._mending.dataset, {}
+    def _pictures(self, recorded: Mapping[int, Stats]) -> dict[int, dict[str, dict[str, Any]]]:
+        """Episode -> camera -> statistics where the recorded ones cannot stay; each video file is decoded once."""
+        dataset = self._mending.dataset
+        found: dict[int, dict[str, dict[str, Any]]] = {}
         wrong = {(one.camera, one.episode) for one in self._mending.finds("stats_wrong")}
         for camera in dataset.cameras:
             files: dict[PurePosixPath, list[tuple[Numbered, float]]] = {}
@@ -193,7 +198,7 @@ class _Made:
                     files.setdefault(span.file, []).append((episode, start))
             for file, parts in files.items():
                 for index, entry in statistics.of_video(dataset, file, parts).items():
-                    found[camera.key, index] = entry
+                    found.setdefault(index, {})[camera.key] = entry
         return found
 
 

@@ -32,16 +32,14 @@ class Numbering:
         close = bool(gaps) and self._may_close(gaps)
         self.episodes = number(entries, close_gaps=close)
         self.is_new = found or close
-        self._starts = {episode.entry.index: episode.start for episode in number(dataset.episodes, close_gaps=False)}
+        before = {episode.entry.index: episode.start for episode in number(dataset.episodes, close_gaps=False)}
+        shifted = [one for one in self.episodes if before.get(one.entry.index, one.start) != one.start]
+        #: Tables whose rows get another place in the dataset.
+        self.shifted = frozenset(episode.entry.table for episode in shifted) if self.is_new else frozenset()
 
     def tables(self) -> dict[PurePosixPath, list[Numbered]]:
         """The episodes in each table, in the order of their rows."""
         return {table: [*group] for table, group in groupby(self.episodes, lambda episode: episode.entry.table)}
-
-    def shifts(self, table: PurePosixPath) -> bool:
-        """Whether rows of the table get another place in the dataset."""
-        here = [episode for episode in self.episodes if episode.entry.table == table]
-        return self.is_new and any(self._starts.get(one.entry.index, one.start) != one.start for one in here)
 
     def table_of(self, episode: Numbered) -> PurePosixPath:
         """Where its table will lie: of v2.x under its new number."""
