@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from episoded.processors.destinations.base import File, Remote
 
+    from .batch import Batch
     from .settings import DestinationConfig
-    from .transfer import Batch
 
 
 def foreign(batch: Batch, there: Mapping[str, Remote], config: DestinationConfig) -> list[Path]:

@@ -7,7 +7,6 @@ beginning: what arrived is found there and not sent twice, a commit whose answer
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -17,6 +16,7 @@ from episoded.processors.destinations.errors import MutatedError, RefusedError, 
 
 from ..errors import EpisodedError
 from . import companions, manifest, receipts
+from .batch import Batch
 from .conflicts import foreign
 from .jobs import Outcome, Staged
 
@@ -35,22 +35,6 @@ if TYPE_CHECKING:
 LOOKS_S: Final = (0.0, 1.0, 5.0, 20.0)
 
 log = structlog.get_logger()
-
-
-@dataclass
-class Batch:
-    """The episodes of one place, and what became of them so far."""
-
-    destination: Destination
-    entries: dict[Path, tuple[Item, Manifest]]
-    proven: list[Path] = field(default_factory=list)
-    blocked: list[Path] = field(default_factory=list)
-    commit: str = ""
-
-    @property
-    def files(self) -> list[File]:
-        """Everything that the receipts will prove."""
-        return [file for _, listed in self.entries.values() for file in listed.files]
 
 
 class Transfer:
@@ -157,11 +141,11 @@ class Transfer:
             if len(batch.entries) == 1:
                 self._block(batch, next(iter(batch.entries)), error)
                 return
-            for path, entry in list(batch.entries.items()):
-                single = Batch(batch.destination, {path: entry})
+            singles = list(batch.singly())
+            batch.entries.clear()
+            for single in singles:
                 self._one_by_one(single, step)
-                if not single.entries:
-                    del batch.entries[path]
+                batch.entries |= single.entries
                 batch.proven += single.proven
                 batch.blocked += single.blocked
                 batch.commit = single.commit or batch.commit
@@ -180,7 +164,7 @@ class Transfer:
                     self._block(batch, path, _conflict(batch.entries[path][1], self.config))
                 self._move(batch.destination, _missing(batch.files, there))
             except MutatedError as error:
-                self._block(batch, _owner(batch, error), error)
+                self._block(batch, batch.owner(error), error)
             else:
                 return
 
@@ -200,36 +184,27 @@ class Transfer:
         """One commit of whole episodes with the shared files of their datasets; then the proof; then receipts."""
         if not batch.entries:
             return
-        touched = [dataset for dataset in datasets if _touches(batch, dataset)]
+        touched = [dataset for dataset in datasets if batch.aims_of(dataset)]
         beside = [
             file
             for dataset in touched
-            for aim in {listed.aim for item, listed in batch.entries.values() if item.output == dataset.output}
+            for aim in batch.aims_of(dataset)
             for file in companions.taken(dataset, self.config, aim, batch.destination)
         ]
-        files = [*self._in_order(batch), *_last_of_each_name(beside)]
+        files = [*batch.in_order, *_last_of_each_name(beside)]
         try:
             todo = _missing(files, self._look(batch.destination, files))
             if todo:
-                batch.commit = batch.destination.commit(todo, _message(batch, touched))
+                batch.commit = batch.destination.commit(todo, batch.message(touched))
             self._prove(batch.destination, files)
         except MutatedError as error:
-            self._block(batch, _owner(batch, error), error)
+            self._block(batch, batch.owner(error), error)
             self._commit(batch, datasets)
             return
         for item, listed in list(batch.entries.values()):
             self._receive(batch, item, listed, batch.commit or "found there")
         for dataset in touched:
             companions.settle(dataset, self.config, batch.destination)
-
-    def _in_order(self, batch: Batch) -> list[File]:
-        """All files of one episode after the other; where a commit is not atomic, each followed by its manifest."""
-        ordered: list[File] = []
-        for item, listed in batch.entries.values():
-            ordered += listed.files
-            if not batch.destination.atomic_batch:
-                ordered.append(manifest.as_file(listed, item))
-        return ordered
 
     def _look(self, destination: Destination, files: Sequence[File]) -> Mapping[str, Remote]:
         """What is there; nothing is asked where receipts are trusted instead."""
@@ -286,24 +261,6 @@ def _conflict(listed: Manifest, config: DestinationConfig) -> EpisodedError:
     )
 
 
-def _owner(batch: Batch, error: MutatedError) -> Path:
-    """The episode that a changed file belongs to."""
-    for path, (item, listed) in batch.entries.items():
-        if error.target in (*(file.target for file in listed.files), manifest.as_file(listed, item).target):
-            return path
-    raise error  # a shared file: copied by us, so that its change is no episode's fault
-
-
-def _touches(batch: Batch, dataset: Dataset) -> bool:
-    return any(item.output == dataset.output for item, _ in batch.entries.values())
-
-
 def _last_of_each_name(files: Iterable[File]) -> list[File]:
     """Two datasets of one repo have one card."""
     return list({file.target: file for file in files}.values())
-
-
-def _message(batch: Batch, datasets: Sequence[Dataset]) -> str:
-    count = len(batch.entries)
-    names = ", ".join(dataset.name for dataset in datasets[:3]) + (" and others" if len(datasets) > 3 else "")
-    return f"Add {count} episode{'' if count == 1 else 's'} of {names}"
