@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from episoded.processors.destinations.errors import MutatedError
+from hub_elsewhere import elsewhere
 from hub_server import HubServer
 from moto_server import moto_server  # noqa: F401 - a fixture
 from sites import FolderSite, HubSite, RsyncSite, S3Site, Site, as_json, files, opened, without_xet
@@ -40,7 +41,7 @@ CONTENTS = {
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
-@pytest.fixture(params=["folder", "hub, lfs", "hub, multipart", "hub, xet", "rsync", "s3"])
+@pytest.fixture(params=["folder", "hub, lfs", "hub, multipart", "hub, xet", "hub elsewhere", "rsync", "s3"])
 def site(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     kind, _, way = request.param.partition(", ")
     match kind:
@@ -50,6 +51,8 @@ def site(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
             yield RsyncSite(request.getfixturevalue("sshd"), tmp_path / "folder")
         case "s3":
             yield S3Site(request.getfixturevalue("moto_server"), f"bucket-{uuid.uuid4().hex}")
+        case "hub elsewhere":
+            yield from elsewhere(tmp_path)
         case _:
             without_xet(monkeypatch, tmp_path, wanted=way != "xet")
             with HubServer(tmp_path / "hub") as hub:
