@@ -57,7 +57,7 @@ class Droid:
 
     def __init__(self) -> None:
         self._tree = Tree()
-        self._where: dict[Path, dict[str, Path]] = {}
+        self._where: dict[Path, dict[str, str]] = {}
 
     def detect(self, root: Path) -> bool:
         """Whether it is a tree of episodes, a part of one, or an episode."""
@@ -79,7 +79,7 @@ class Droid:
         """The uuid in a path, or of the episode folder that the path lies in."""
         yield from (part.removesuffix(".json").removeprefix("metadata_") for part in place.parts)
         for folder in self._tree.episodes(root):
-            if (root / place).is_relative_to(folder.path):
+            if f"{root / place}/".startswith(f"{folder.path}/"):
                 yield folder.uuid
 
     def places(self, root: Path) -> Iterator[Path]:
@@ -141,17 +141,18 @@ class Droid:
         """Nothing: DROID episodes share no file."""
         return ()
 
-    def _find(self, root: Path) -> tuple[dict[str, Path], list[tuple[str, str]]]:
-        found: dict[str, Path] = {}
+    def _find(self, root: Path) -> tuple[dict[str, str], list[tuple[str, str]]]:
+        found: dict[str, str] = {}
         orphans: list[tuple[str, str]] = []
         for folder in self._tree.episodes(root):
-            name = str(folder.path.relative_to(root)) if folder.path != root else folder.path.name
-            if not folder.uuid:
-                orphans.append((name, f"{STATE}, but no metadata_*.json: still arriving, or the recording was cut off"))
-            elif folder.uuid in found:
+            if folder.uuid and folder.uuid not in found:
+                found[folder.uuid] = folder.path
+                continue
+            name = os.path.relpath(folder.path, root) if folder.path != str(root) else root.name
+            if folder.uuid:
                 orphans.append((name, f"a second copy of {folder.uuid}; used is {found[folder.uuid]}"))
             else:
-                found[folder.uuid] = folder.path
+                orphans.append((name, f"{STATE}, but no metadata_*.json: still arriving, or the recording was cut off"))
         self._where[root] = dict(sorted(found.items()))
         return self._where[root], orphans
 
@@ -159,7 +160,7 @@ class Droid:
         """Where an episode lies. Remembered: asked for each of them, and walking a large tree each time takes hours."""
         name = f"metadata_{episode_id}.json"
         folder = self._where.get(root, {}).get(episode_id)
-        if folder is None or not (folder / name).is_file():
+        if folder is None or not Path(folder, name).is_file():
             folder = self._find(root)[0].get(episode_id)
         if folder is None:
             raise InputError(
@@ -167,7 +168,7 @@ class Droid:
                 f"there is no {name} below {root}",
                 "was the episode moved away? Drop it again, then retry",
             )
-        return folder
+        return Path(folder)
 
 
 def _camera(camera: DroidCamera, root: Path, uuid: str, fps: Fraction) -> Camera:
