@@ -16,6 +16,8 @@ from episoded.daemon.complete import UploadTracker
 from episoded.daemon.config import DropConfig, Pipeline
 from episoded.daemon.publication import apply_edit
 from episoded.processors import formats
+from episoded.processors.depth.params import DepthParams
+from episoded.processors.depth.stage import inputs
 from episoded.processors.errors import BusyError, EpisodedError
 from episoded.processors.lerobot.dataset import read_dataset
 from episoded.processors.media.lerobot_depth import DepthCodes, read_codes
@@ -464,6 +466,13 @@ class TestSharedVideos:
         recording(shared.with_name("other"), episodes=3, frames=5, end="killed")
         shutil.copy(shared.with_name("other") / DATA, shared / DATA)
         assert refused(shared).code == "videos_ambiguous"
+
+    def test_no_depth_is_made_from_them(self, shared: Path) -> None:
+        """A depth video of all episodes would be taken for that of one."""
+        [camera, _] = V3.load(shared, "episode_000001", shared).cameras
+        with pytest.raises(EpisodedError) as caught:
+            inputs(V3.load(shared, "episode_000001", shared), camera, DepthParams())
+        assert caught.value.code == "depth_shared_video"
 
     def test_a_frame_more_or_less_is_noticed_by_looking(self, shared: Path) -> None:
         finish(shared)

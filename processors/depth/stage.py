@@ -50,9 +50,9 @@ class DepthProcessor:
         """Make the depth of one camera.
 
         Raises `InputError` for videos and frames that are wrong (the codes of `media.video`, `media.png` and
-        `depth.frames`; `depth_no_input`), `EpisodedError` for models that are missing or do not fit (`depth.ladder`,
-        `depth.weights`) and for a source that does not give one map for each frame (`depth_frames`), `RetryableError`
-        for the machine.
+        `depth.frames`; `depth_no_input`, `depth_shared_video`), `EpisodedError` for models that are missing or do not
+        fit (`depth.ladder`, `depth.weights`) and for a source that does not give one map for each frame
+        (`depth_frames`), `RetryableError` for the machine.
         """
         from .camera import go_without, make_depth
 
@@ -72,6 +72,12 @@ def inputs(episode: Episode, camera: Camera, params: DepthParams) -> tuple[Path,
     if frames and params.read == "frames":
         return frames
     found = [path for root in (episode.output, episode.root) if (path := root / camera.video).is_file()]
+    if found and camera.start is not None:
+        raise InputError(
+            "depth_shared_video",
+            f"{camera.key} of episode {episode.id} lies in {camera.video} together with other episodes",
+            "convert the dataset to v2.1 with `episoded convert`, which gives each episode videos of its own",
+        )
     if found:
         return (found[0],)
     if not frames:
@@ -128,7 +134,7 @@ def _unit_name(camera: Camera) -> str:
 
 
 def _is_wanted(camera: Camera, params: DepthParams) -> bool:
-    """Whether it is asked for; the right eye of a pair has no depth of its own."""
-    if "stereo" in params.ways and camera.key in params.right.values():
+    """Whether it is asked for; the right eye of a pair has no depth of its own, and a depth camera needs none."""
+    if camera.depth_info is not None or ("stereo" in params.ways and camera.key in params.right.values()):
         return False
     return any(fnmatchcase(camera.key, pattern) for pattern in params.cameras)
