@@ -91,7 +91,10 @@ def _check_free(recording: Recording, key: str, index: int, own: PurePosixPath) 
     """LeRobot numbers on from the file of the last episode: files must be numbered in the order of the episodes."""
     for other in recording.entries.values():
         span = other.videos.get(key)
-        if span and ((span.file >= own) if other.index < index else (span.file <= own)):
+        if span is None or other.index == index:
+            continue
+        theirs, ours = number_of(span.file), number_of(own)
+        if (theirs >= ours) if other.index < index else (theirs <= ours):
             raise InputError(
                 "video_place_taken",
                 f"{key} of episode {index} would become {own}, but episode {other.index} lies in {span.file} already",
@@ -151,7 +154,7 @@ def _video_files(recording: Recording, key: str) -> list[PurePosixPath]:
     template = recording.head.video_path(key, 0, 0)
     found = (path.relative_to(recording.root) for path in (recording.root / template.parent.parent).glob("*/*.mp4"))
     numbered = (file for file in map(PurePosixPath, found) if number_of(file).chunk >= 0)
-    return sorted(file for file in numbered if file not in own)
+    return sorted((file for file in numbered if file not in own), key=number_of)
 
 
 def _has_frames(recording: Recording, key: str, index: int) -> bool:
