@@ -190,6 +190,27 @@ class TestArriving:
         assert episoded("process", site.there).code == 0
         assert originals.missing_from(site.there) == []
 
+    def test_the_statistics_of_a_v20_recorder_follow_its_episodes(self, site):
+        """In `meta/stats.json`, which is one for all: of cameras the server's, of all else the recorder's."""
+        tiny(site.recording, episodes=2, version="v2.0")
+        camera = "observation.images.top"
+        recorded = {"action": {"max": [1.0]}, camera: {"max": [[[0.5]]]}}
+        (site.recording / "meta/stats.json").write_text(json.dumps(recorded))
+        second = set_aside(site.recording, "episode_000001")
+        assert site.push().code == 0
+        assert episoded("process", site.there).code == 0
+        made = json.loads((site.there / "meta/stats.json").read_text())
+        second()
+        assert made[camera] != recorded[camera]
+        recorded["action"]["max"] = [2.0]
+        (site.recording / "meta/stats.json").write_text(json.dumps(recorded))
+        (site.recording / "raw.bag").touch()
+        os.truncate(site.recording / "raw.bag", 1 << 30)
+        done = site.push()
+        assert (done.code, "raw.bag" in done.out) == (1, True)
+        merged = json.loads((site.there / "meta/stats.json").read_text())
+        assert (merged["action"], merged[camera]) == ({"max": [2.0]}, made[camera])
+
     def test_a_dataset_whose_episodes_share_files_goes_as_a_whole(self, site):
         simulation_v3.record(site.recording, episodes=2, frames=6, size=(48, 64))
         assert site.push().code == 0

@@ -1,5 +1,6 @@
 """`episoded push`: from the recording computer into a drop folder of the server."""
 
+import re
 import shlex
 import signal
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from episoded.processors.destinations.errors import TransientError
 
 from ..errors import EpisodedError, ExitCode, NotAvailableError, UsageError
 from .options import WORK
@@ -62,6 +65,8 @@ def push(
     from .push_progress import Bars, Lines
 
     server, root = _server(dataset, destination, name, shlex.split(ssh)), dataset.absolute()
+    if limit and not re.fullmatch(r"\d+(\.\d+)?[kKmMgG]?", limit):
+        raise UsageError("limit_unclear", f"--limit {limit!r} is no rate", "say it like 500k or 5m: bytes per second")
     options = [f"--bwlimit={limit}"] if limit else []
     with Bars() if sys.stdout.isatty() else Lines() as display, alone(root), closing(server.ssh):
         pusher = Pusher(root, server, display, delete_after == "confirmed", options)
@@ -91,9 +96,7 @@ def _once(pusher: "Pusher", display: "Lines", attempts: int, *, fallback: bool) 
     episodes, others = pusher.finished(still=False)
     try:
         pusher.patiently(lambda: pusher.push_all(episodes), attempts=attempts)
-    except EpisodedError as error:
-        if not error.retryable:
-            raise
+    except TransientError as error:
         if fallback:
             _encode_here(pusher, display, episodes)
         raise NotAvailableError(error.code, error.message, "the same command goes on from what arrived") from error
@@ -111,7 +114,7 @@ def _watch(pusher: "Pusher", display: "Lines", *, fallback: bool) -> ExitCode:
         except EpisodedError as error:
             if not error.retryable and error.code != "not_a_dataset":  # it is about to be recorded
                 raise
-            if fallback and error.retryable:
+            if fallback and isinstance(error, TransientError):
                 _encode_here(pusher, display, episodes)
         pusher.stop.wait(LOOK_S)
     return _conclude(pusher, display, episodes, others)
@@ -123,7 +126,7 @@ def _encode_here(pusher: "Pusher", display: "Lines", episodes: list[str]) -> Non
     for episode in episodes:
         if pusher.stop.is_set():
             return
-        if not pusher.receipts.files(episode or "dataset") and episode not in pusher.encoded:
+        if episode not in pusher.encoded and pusher.has_frames(episode):
             pusher.encoded.add(episode)
             display.encoded(episode or "dataset", done=encode(pusher.root, episode))
 

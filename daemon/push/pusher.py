@@ -87,6 +87,11 @@ class Pusher:
         if listing.refusal:
             raise listing.refusal
         whole, others = [], [Waiting(name, why) for name, why in listing.orphans]
+        if self._layout().name == shipments.LINED:
+            too_large = shipments.shared_files(self.root)[1]
+            others += [
+                Waiting(path, "belongs to no episode, and is too large to go along: copy it") for path in too_large
+            ]
         confirmed = self.receipts.confirmed()
         for episode in listing.episodes:
             if why := "" if episode in confirmed else self._not_yet(episode, still=still):
@@ -114,6 +119,11 @@ class Pusher:
             more = f" and {len(look.missing) - 1} more" if len(look.missing) > 1 else ""
             return f"not whole: {look.missing[0]}{more}"
         return "just written" if still and mark != before else ""
+
+    def has_frames(self, episode: str) -> bool:
+        """Whether there is anything to encode, and the server has not confirmed it."""
+        shipment = shipments.pack(self._layout(), self.root, episode)
+        return _has_frames(shipment) and not self.receipts.files(shipment.name)
 
     def push(self, episode: str) -> bool:
         """See to it that the server has this episode (or, "", the dataset) and has confirmed it.
@@ -145,15 +155,17 @@ class Pusher:
         for episode in episodes:
             if self.stop.is_set():
                 break
-            if (episode or "dataset") in self.refused:
+            name = episode or "dataset"
+            if name in self.refused and not self.refused[name].retryable:
                 continue
             try:
                 count += self.push(episode)
+                self.refused.pop(name, None)
             except EpisodedError as error:
                 if _concerns_all(error):
                     raise
-                self.refused[episode or "dataset"] = error
-                self.display.failed(episode or "dataset", error)
+                self.refused[name] = error
+                self.display.failed(name, error)
         return count
 
     def patiently(self, step: Callable[[], int], *, attempts: int | None) -> int:
@@ -196,20 +208,28 @@ class Pusher:
         whole: dict[str, tuple[bytes, bytes | None]] = {}
         if shipment.grows:
             lines = shipments.new_lines(self.root, shipment.id)
-            for path in shipments.shared_files(self.root):
+            for path in shipments.shared_files(self.root)[0]:
                 whole[path] = ((self.root / path).read_bytes(), None)
-            whole[shipments.INFO] = (self._info(shipment, seen), seen.info)
+            self._merge(shipment, seen, whole)
         self.server.settle(shipment, manifest, digest, lines, whole)
 
-    def _info(self, shipment: Shipment, seen: Seen) -> bytes:
+    def _merge(self, shipment: Shipment, seen: Seen, whole: dict[str, tuple[bytes, bytes | None]]) -> None:
+        """Bring together what recorder and server say in the files that both of them write."""
         lines, confirmed = shipments.episode_lines(self.root), self.receipts.confirmed()
-        there = [name for name in lines if name == shipment.id or name in confirmed]
-        ours = (self.root / shipments.INFO).read_bytes()
+        known = [lines[name] for name in lines if name == shipment.id or name in confirmed]
         try:
-            return shipments.merged_info(ours, seen.info, [lines[name] for name in there])
+            for path in (shipments.INFO, shipments.AGGREGATE):
+                if path not in whole:
+                    continue
+                ours, theirs = whole[path][0], seen.shared.get(path)
+                if path == shipments.INFO:
+                    merged = shipments.merged_info(ours, theirs, known)
+                else:
+                    merged = shipments.merged_statistics(ours, theirs, whole[shipments.INFO][0])
+                whole[path] = merged, theirs
         except ValueError as error:
             raise TransientError(
-                "meta_unsettled", f"meta/info.json here or on the server is half written: {error}", "tried again"
+                "meta_unsettled", f"a file of meta/, here or on the server, is half written: {error}", "tried again"
             ) from error
 
     def _refuse_another(self, shipment: Shipment, digest: str, seen: Seen) -> None:

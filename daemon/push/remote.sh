@@ -38,7 +38,14 @@ look() { # folder to stage in
         echo 'absent'
         mkdir -p "$1"
     fi
-    [ ! -f "$place/meta/info.json" ] || cat "$place/meta/info.json"
+    for path in meta/info.json meta/stats.json; do
+        [ -f "$place/$path" ] || continue
+        copy=$(mktemp)
+        cat "$place/$path" >"$copy" # it may be replaced between its size and its content
+        printf '%s %s\n' "$(wc -c <"$copy")" "$path"
+        cat "$copy"
+        rm "$copy"
+    done
 }
 
 settle() { # digest of the manifest

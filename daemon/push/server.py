@@ -9,13 +9,12 @@ import functools
 import importlib.resources
 import io
 import json
-import os
 import re
 import secrets
 import shlex
 import tarfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
 from episoded.processors.destinations.errors import BlockedError, RefusedError, TransientError
@@ -37,12 +36,12 @@ _REFUSED: Final = 9
 class Seen:
     """What the server has. `received`: of a shipment, and in its place, but perhaps not marked pending (`placed`).
 
-    `digest`: of the manifest of what it received. `info`: its `meta/info.json`, None when the dataset is not there.
+    `digest`: of the manifest of what it received. `shared`: path -> content of its `meta/info.json` and the like.
     """
 
     state: Literal["absent", "placed", "received"]
     digest: str = ""
-    info: bytes | None = None
+    shared: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class DamagedError(TransientError):
@@ -70,11 +69,11 @@ class Server:
         """What is there of it; makes room for the rest. Raises TransientError, BlockedError."""
         words = ["sh", "-s", "--", "look", self.address.path, self.name, shipment.id, f"{self._staging(shipment)}/tree"]
         out = self._asked(shlex.join(words), _script())
-        line, _, info = out.partition(b"\n")
+        line, _, rest = out.partition(b"\n")
         state, _, digest = line.decode().partition(" ")
         if state not in ("absent", "placed", "received"):
             raise TransientError("server_unclear", f"{self.address.host} answered {line[:80]!r}", "tried again")
-        return Seen(state, digest.strip(), info or None)  # type: ignore[arg-type]
+        return Seen(state, digest.strip(), _unpacked(rest))  # type: ignore[arg-type]
 
     def send(self, shipment: Shipment, moved: Callable[[int], None], options: Sequence[str] = ()) -> None:
         """Stage the files of a shipment that was looked for: what is missing of them there."""
@@ -150,6 +149,16 @@ class Server:
 _MAY_WRITE: Final = "make this account a member of the group that the drop folder belongs to (docs/install.md)"
 
 
+def _unpacked(told: bytes) -> dict[str, bytes]:
+    """Files as remote.sh tells them: size and path on a line, then the content."""
+    found = {}
+    while told:
+        line, _, told = told.partition(b"\n")
+        size, _, path = line.decode().partition(" ")
+        found[path], told = told[: int(size)], told[int(size) :]
+    return found
+
+
 @functools.cache
 def _script() -> bytes:
     return importlib.resources.files(__package__).joinpath("remote.sh").read_bytes()
@@ -167,6 +176,5 @@ def _archive(parts: Mapping[str, bytes]) -> bytes:
         for name, content in parts.items():
             entry = tarfile.TarInfo(name)
             entry.size, entry.mtime, entry.mode = len(content), int(time.time()), 0o644
-            entry.uid = entry.gid = os.getuid() and 0
             archive.addfile(entry, io.BytesIO(content))
     return packed.getvalue()

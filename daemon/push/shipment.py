@@ -31,7 +31,9 @@ STATISTICS: Final = "meta/episodes_stats.jsonl"
 TASKS: Final = "meta/tasks.jsonl"
 INFO: Final = "meta/info.json"
 #: Rewritten by a v2.0 recorder after each episode.
-_AGGREGATE: Final = "meta/stats.json"
+AGGREGATE: Final = "meta/stats.json"
+#: Files that belong to no episode go along with each, up to this size in bytes.
+SHARED_UP_TO: Final = 16 << 20
 #: What `meta/info.json` counts. Of the rest of it the server's word stands: it describes the videos made there.
 _TOTALS: Final = ("total_episodes", "total_frames", "total_tasks", "total_chunks", "splits")
 
@@ -90,14 +92,15 @@ def pack(layout: Format, root: Path, episode: str) -> Shipment:
     return Shipment(root, episode, _looked_at(root, _files(root, lambda number: number == index)), grows=True)
 
 
-def shared_files(root: Path) -> list[str]:
-    """Paths of what belongs to no episode (`meta/`, a card, a calibration), but for the files that grow by lines."""
-    growing = (EPISODES, STATISTICS, TASKS)
-    return sorted(
-        str(path.relative_to(root))
-        for number, path in _walk(root, lambda _: False)
-        if number is None and str(path.relative_to(root)) not in growing
-    )
+def shared_files(root: Path) -> tuple[list[str], list[str]]:
+    """Paths of what belongs to no episode (`meta/`, a card, a calibration), and of what is too large to go along.
+
+    Without the files that grow by lines.
+    """
+    found = [path for number, path in _walk(root, lambda _: False) if number is None]
+    paths = {str(path.relative_to(root)): path.stat().st_size for path in found}
+    small = {path for path, size in paths.items() if size <= SHARED_UP_TO}
+    return sorted(small - {EPISODES, STATISTICS, TASKS}), sorted(paths.keys() - small)
 
 
 def new_lines(root: Path, episode: str) -> dict[str, bytes]:
@@ -129,9 +132,16 @@ def merged_info(ours: bytes, theirs: bytes | None, known: Iterable[Mapping[str, 
     return json.dumps(value, indent=4, ensure_ascii=False).encode()
 
 
-def may_be_replaced(path: str) -> bool:
-    """Whether the server's copy of a shared file gives way to ours; of the others, the first that came stays."""
-    return path in (INFO, _AGGREGATE)
+def merged_statistics(ours: bytes, theirs: bytes | None, info: bytes) -> bytes:
+    """`meta/stats.json` (v2.0) for the server: of cameras its own, made from the videos, of all else the recorder's.
+
+    Raises ValueError where one is no JSON.
+    """
+    features = json.loads(info).get("features", {})
+    cameras = {key for key, feature in features.items() if feature.get("dtype") in ("video", "image")}
+    known: dict[str, Any] = json.loads(theirs or b"{}")
+    value = json.loads(ours) | {key: known[key] for key in cameras & known.keys()}
+    return json.dumps(value, indent=4, ensure_ascii=False).encode()
 
 
 def episode_lines(root: Path) -> dict[str, dict[str, Any]]:
