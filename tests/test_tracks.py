@@ -233,6 +233,13 @@ class TestRecords:
         assert motion.fps == pytest.approx(3 / 0.21)
         assert any(flag.startswith("timestamps_not_rising: 1") for flag in motion.flags)
 
+    @pytest.mark.parametrize("stamps", [[5, 5, 5, 5], [9, 6, 3, 0], [0, 1, 2, 3], [0, 10**8, 2 * 10**8, 3 * 10**8]])
+    def test_time_stamps_that_cannot_be(self, stamps: list[int]) -> None:
+        rows = np.tile([0.4, 0, 0.4, 3, 0, 0], (4, 1))
+        motion = trajectory_of(RobotState(rows, np.zeros(4), read_ms=np.array(stamps)), "test")
+        assert motion.fps == 15.0
+        assert any(flag.startswith("nominal_fps") for flag in motion.flags)
+
     def test_the_state_at_the_time_of_capture(self) -> None:
         rows = np.array([[0.1 * k, 0, 0.4, 0, 0, 0.2 * k] for k in range(4)])
         state = RobotState(rows, np.array([0, 0.2, 0.4, 0.6]), read_ms=np.array([0, 100, 200, 300]))

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _STATE: Final = "observation/robot_state"
 _RESTORE: Final = "copy this file again from the data set, then retry"
 _EXTERNAL: Final = 1
+#: Rows per second of a recording that can be believed.
+_SLOWEST, _FASTEST = Fraction(1, 10), Fraction(240)
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,15 @@ def read_extent(path: Path) -> tuple[int, Fraction | None]:
         stamps = file.get("observation/timestamp/robot_state/read_start")
         if getattr(stamps, "shape", None) != (reading.length,) or reading.length < 2:
             return reading.length, None
-        span = int(stamps[-1]) - int(stamps[0])
-        return reading.length, Fraction(1000 * (reading.length - 1), span) if span > 0 else None
+        return reading.length, measured_rate(int(stamps[0]), int(stamps[-1]), reading.length)
+
+
+def measured_rate(first_ms: int, last_ms: int, rows: int) -> Fraction | None:
+    """Rows per second; None where that is no rate at which a robot is read."""
+    if last_ms <= first_ms or rows < 2:
+        return None
+    rate = Fraction(1000 * (rows - 1), last_ms - first_ms)
+    return rate if _SLOWEST <= rate <= _FASTEST else None
 
 
 @contextmanager

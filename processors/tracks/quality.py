@@ -46,7 +46,6 @@ def report(
     """Everything that is to be said of an episode; values of JSON only."""
     assert episode.metadata is not None
     measured = _checks(state, motion, cameras, tracks)
-    wrist = cameras.wrist
     return {
         "schema_version": SCHEMA,
         "episode_id": episode.id,
@@ -56,25 +55,7 @@ def report(
         "num_frames": state.length,
         "num_track_points": 2 * params.points_per_finger,
         "fps": motion.fps,
-        "external_cameras": [camera.serial for camera in cameras.external],
-        "wrist_camera": wrist.serial if wrist else None,
-        "cameras_with_2d_tracks": [str(serial) for serial in tracks["cameras_with_2d_tracks"]],
-        "cam2base_calibration": {
-            camera.serial: {"source": camera.extrinsics.source, "quality": camera.extrinsics.quality}
-            for camera in cameras.external
-            if camera.extrinsics
-        },
-        "extrinsics_source": {
-            camera.serial: camera.extrinsics.source if camera.extrinsics else None for camera in cameras.all
-        },
-        "intrinsics_source": {
-            camera.serial: camera.intrinsics.source if camera.intrinsics else None for camera in cameras.all
-        },
-        "video_frames": {camera.serial: camera.frames for camera in cameras.all},
-        "rows_without_frame": {
-            camera.serial: None if camera.frames is None else state.length - camera.frames for camera in cameras.all
-        },
-        "missing": {camera.serial: list(missing_files(camera.recorded)) for camera in cameras.all},
+        **_about_cameras(cameras, tracks, state.length),
         "checks": measured,
         "flags": [*motion.flags, *(flag for camera in cameras.all for flag in camera.flags), *_suspicious(measured)],
         "notes": [*episode.notes, *state.notes, *cameras.notes, *(f"passed over: {x}" for x in cameras.passed_over)],
@@ -85,6 +66,29 @@ def report(
             "gripper": params.gripper.name,
             "parameters": params.model_dump(mode="json", include=_MENTIONED),
         },
+    }
+
+
+def _about_cameras(cameras: Cameras, tracks: Mapping[str, Any], rows: int) -> dict[str, Any]:
+    """Which cameras there are, where what is known of them comes from, and what was recorded."""
+    poses = {camera.serial: camera.extrinsics for camera in cameras.all}
+    lenses = {camera.serial: camera.intrinsics for camera in cameras.all}
+    outside = [camera.serial for camera in cameras.external]
+    found = {serial: pose for serial in outside if (pose := poses[serial])}
+    return {
+        "external_cameras": outside,
+        "wrist_camera": cameras.wrist.serial if cameras.wrist else None,
+        "cameras_with_2d_tracks": [str(serial) for serial in tracks["cameras_with_2d_tracks"]],
+        "cam2base_calibration": {
+            serial: {"source": pose.source, "quality": pose.quality} for serial, pose in found.items()
+        },
+        "extrinsics_source": {serial: pose.source if pose else None for serial, pose in poses.items()},
+        "intrinsics_source": {serial: lens.source if lens else None for serial, lens in lenses.items()},
+        "video_frames": {camera.serial: camera.frames for camera in cameras.all},
+        "rows_without_frame": {
+            camera.serial: None if camera.frames is None else rows - camera.frames for camera in cameras.all
+        },
+        "missing": {camera.serial: list(missing_files(camera.recorded)) for camera in cameras.all},
     }
 
 

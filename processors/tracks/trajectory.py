@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from ..errors import InputError
+from ..formats.droid_state import measured_rate
 from ..geometry import posed, poses_of, slerp
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def trajectory_of(state: RobotState, name: str) -> Trajectory:
     flags = [f"invalid_rows: {bad} of {len(valid)}, left out"] if bad else []
     cartesian = np.where(valid[:, None], state.cartesian, np.nan)
     gripper = np.where(valid, state.gripper, np.nan)
-    fps = _measured_fps(state.read_ms)
+    fps = _measured_fps(state)
     if fps is None:
         flags.append(f"nominal_fps: no usable time stamps, {NOMINAL_FPS:g} assumed")
     if state.read_ms is not None and (np.diff(state.read_ms) <= 0).any():
@@ -88,7 +89,8 @@ def at_capture(trajectory: Trajectory, captured_ms: NDArray[Any] | None) -> Traj
     return Trajectory(trajectory.valid, flange, gripper, wanted, trajectory.fps, trajectory.flags)
 
 
-def _measured_fps(read_ms: NDArray[np.int64] | None) -> float | None:
-    if read_ms is None or len(read_ms) < 2 or read_ms[-1] <= read_ms[0]:
+def _measured_fps(state: RobotState) -> float | None:
+    if state.read_ms is None:
         return None
-    return float((len(read_ms) - 1) * 1000.0 / (read_ms[-1] - read_ms[0]))
+    rate = measured_rate(int(state.read_ms[0]), int(state.read_ms[-1]), state.length)
+    return None if rate is None else float(rate)
