@@ -1,14 +1,15 @@
 """What depth is made from: frames are counted by decoding, shown upright, and nothing a file says is believed."""
 
 from fractions import Fraction
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import av
 import numpy as np
 import pytest
 from PIL import Image
 
-from episoded.processors.depth.frames import PngFrames, look_at
+from episoded.processors.depth.frames import Part, PngFrames, look_at, recorded
+from episoded.processors.episode import Camera, Episode
 from episoded.processors.errors import InputError
 from episoded.processors.media.writer import Encoding, VideoWriter
 from lerobot_data import DATA
@@ -59,6 +60,25 @@ def test_odd_sizes_and_single_frames(tmp_path: Path) -> None:
     frames = look_at(write(tmp_path / "clip.mp4", 1, "yuv444p", (47, 63)))
     assert (frames.count, frames.height, frames.width) == (1, 47, 63)
     assert next(frames.read()).shape == (47, 63, 3)
+
+
+def test_the_part_of_an_episode_in_a_video_of_several(tmp_path: Path) -> None:
+    path = write(tmp_path / "file-000.mp4", 12, g="5")
+    frames = look_at(path, part=Part(4, 3, Fraction(30)))
+    assert (frames.count, frames.rate, frames.times_s) == (3, 30, None)
+    assert [block(rgb) for rgb in frames.read()] == [6, 7, 8]
+    assert [block(rgb) for rgb in frames.read(2)] == [8]
+    assert look_at(path, part=Part(10, 3, Fraction(30))).count == 2
+
+
+@pytest.mark.parametrize(("start", "length"), [(None, 5), (10, 3)])
+def test_another_number_of_frames_than_rows_is_no_episode(tmp_path: Path, start: int | None, length: int) -> None:
+    path = write(tmp_path / "clip.mp4", 12)
+    camera = Camera("top", None, PurePosixPath("clip.mp4"), start=start)
+    episode = Episode(tmp_path, tmp_path, "e", 0, length, Fraction(30), (camera,), table=tmp_path / "rows.parquet")
+    with pytest.raises(InputError, match=f"has {length} rows") as refused:
+        recorded(camera, episode, (path,), 1, lambda _: None)
+    assert refused.value.code == "frame_count"
 
 
 def rotated(path: Path, quarters: int) -> Path:

@@ -10,7 +10,6 @@ import hashlib
 import json
 import time
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from . import meta
 from .codes import DisparityCodes, MeasuredScale, MetricCodes, reference_disparity
 from .description import Result, describe, tags, without_depth
 from .exports import exports_for, refuse_exports
-from .frames import PngFrames, look_at
+from .frames import PngFrames, recorded
 from .ladder import Case, choose
 from .params import DepthParams
 from .parts import FolderParts
@@ -122,16 +121,13 @@ class _Making:
 
     def _frames_of(self, camera: Camera) -> CameraFrames:
         """Look at what a camera of the episode recorded; a video is decoded once to know how many frames it has."""
-        paths = inputs(self.ctx.episode, camera, self.params)
-        if camera.frames is not None and paths == camera.frames.paths:
-            return PngFrames.of(paths, self.ctx.episode.fps)
 
         def tick(_: int) -> None:
             self.ctx.check_cancelled()
             self.ctx.progress(0, 0)
 
-        found = look_at(paths[0], self.ctx.threads, tick)
-        return found if camera.rate is None else replace(found, rate=camera.rate, times_s=None)
+        episode = self.ctx.episode
+        return recorded(camera, episode, inputs(episode, camera, self.params), self.ctx.threads, tick)
 
     def _segments(self, source: DepthSource) -> Segments:
         frames, parts = self.frames, self.ctx.parts or FolderParts(self.scratch / "parts")
@@ -208,16 +204,17 @@ class _Making:
         if source.kind == "disparity_relative" and (scale := self._measured_scale()):
             formula = "1 / depth in metres = a * disparity + b"
             estimator["measured_scale"] = {"a": scale.a, "b": scale.b, "formula": formula}
-        recorded = self.recorded
+        ours = self.recorded
         return Result(
             segments.size,
-            recorded.rate,
-            recorded.rotation_deg,
-            recorded.times_s,
+            ours.rate,
+            ours.rotation_deg,
+            ours.times_s,
             self.read_from,
             estimator,
             choice.ladder,
             segments.done,
+            self.camera.start or 0,
         )
 
     def _read_back(self, video: Path, result: Result, exports: Sequence[Export]) -> None:

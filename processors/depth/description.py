@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Result:
-    """A depth video that was made, and what from. `frames`: as the source was read; `read_from`: file, kind, sha256."""
+    """A depth video that was made, and what from. `frames`: as the source was read; `read_from`: file, kind, sha256.
+
+    `first`: the frame of the source's video that is frame 0 here.
+    """
 
     size: tuple[int, int]
     rate: Fraction
@@ -32,6 +35,7 @@ class Result:
     estimator: Mapping[str, Any]
     ladder: Sequence[Mapping[str, Any]]
     segments: Sequence[Segment]
+    first: int = 0
 
     @property
     def codes(self) -> Codes:
@@ -71,7 +75,7 @@ def describe(result: Result, sha256: str, size_bytes: int) -> dict[str, Any]:
         "height": height,
         "fps": str(result.rate),
         "frame_count": len(crc32),
-        "frame_index_offset": 0,
+        "frame_index_offset": result.first,
         "rotation_deg": result.rotation_deg,
         "frame_times_s": None if result.times_s is None else list(result.times_s),
         "codec": {**ffv1.encoding(height, width).options, "av": av.__version__, "ffmpeg": av.ffmpeg_version_info},

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,8 +19,19 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from numpy.typing import NDArray
 
+    from ..episode import Camera, Episode
+
 #: How far from the grid of a constant rate a frame may lie, as a share of a frame, before the rate is called variable.
 _JITTER = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Frames `first` to `first` + `length` - 1 of a video whose frames lie on the grid of `rate` frames per second."""
+
+    first: int
+    length: int
+    rate: Fraction
 
 
 @dataclass(frozen=True)
@@ -27,7 +39,8 @@ class VideoFrames:
     """The pictures of a video as a player shows them: turned upright, whatever their pixel format.
 
     `rotation_deg`: by how much they were turned, counter-clockwise. `times_s`: when each is shown, counted from the
-    first, for a video without a constant rate; else None.
+    first, for a video without a constant rate; else None. `first`: the frame of the file that is frame 0 here, where
+    the file holds several episodes; None: all of it is this one.
     """
 
     path: Path
@@ -38,11 +51,13 @@ class VideoFrames:
     rotation_deg: int = 0
     times_s: tuple[float, ...] | None = None
     threads: int = 1
+    first: int | None = None
 
     def read(self, start: int = 0) -> Iterator[NDArray[np.uint8]]:
         """Frames from `start` on, decoded from the beginning: no index of a file is believed."""
+        part = None if self.first is None else Part(self.first, self.count, self.rate)
         number = -1
-        for number, frame in enumerate(video.frames(self.path, self.threads)):
+        for number, frame in enumerate(_decoded(self.path, self.threads, part)):
             if number >= self.count:
                 break
             if number >= start:
@@ -108,8 +123,31 @@ class PngFrames:
             yield np.ascontiguousarray(rgb)
 
 
-def look_at(path: Path, threads: int = 1, tick: Callable[[int], None] = lambda _: None) -> VideoFrames:
-    """Decode a video once, to know how many frames it really has, their size and times.
+def recorded(
+    camera: Camera, episode: Episode, paths: tuple[Path, ...], threads: int, tick: Callable[[int], None]
+) -> VideoFrames | PngFrames:
+    """The frames of a camera: its PNG files, or the pictures of its video or of the episode's part of it.
+
+    Raises as `look_at` and `PngFrames.of`, and InputError (`frame_count`) where a dataset has another number of rows.
+    """
+    if camera.frames is not None and paths == camera.frames.paths:
+        return PngFrames.of(paths, episode.fps)
+    part = None if camera.start is None else Part(camera.start, episode.length, episode.fps)
+    found = look_at(paths[0], threads, tick, part)
+    if episode.table is not None and found.count != episode.length:
+        where = f" from frame {camera.start} on" if camera.start else ""
+        raise InputError(
+            "frame_count",
+            f"{paths[0]} has {found.count} frames{where}, episode {episode.id} has {episode.length} rows",
+            "the video of another take lies there, or it was cut off: upload the right one, then retry",
+        )
+    return found if camera.rate is None else replace(found, rate=camera.rate, times_s=None)
+
+
+def look_at(
+    path: Path, threads: int = 1, tick: Callable[[int], None] = lambda _: None, part: Part | None = None
+) -> VideoFrames:
+    """Decode a video, or a part of it, once: to know how many frames it really has, their size and times.
 
     Which frames a video model looks at together depends on the last one, and damage is better found before hours of
     work than after. `tick(frames so far)` is called for each frame.
@@ -118,7 +156,7 @@ def look_at(path: Path, threads: int = 1, tick: Callable[[int], None] = lambda _
     info = video.probe(path)
     times: list[float] = []
     first: tuple[int, int, int] | None = None
-    for frame in video.frames(path, threads):
+    for frame in _decoded(path, threads, part):
         first = first or (frame.height, frame.width, round(frame.rotation / 90) * 90 % 360)
         times.append(_time_of(frame, len(times), info.fps))
         tick(len(times))
@@ -131,8 +169,16 @@ def look_at(path: Path, threads: int = 1, tick: Callable[[int], None] = lambda _
     height, width, rotation = first
     if rotation % 180:
         height, width = width, height
+    if part is not None:
+        return VideoFrames(path, len(times), height, width, part.rate, rotation, None, threads, part.first)
     rate, variable = _rate(times, info.fps)
     return VideoFrames(path, len(times), height, width, rate, rotation, tuple(times) if variable else None, threads)
+
+
+def _decoded(path: Path, threads: int, part: Part | None) -> Iterator[VideoFrame]:
+    if part is None:
+        return video.frames(path, threads)
+    return islice(video.frames(path, threads, start_s=part.first / part.rate), part.length)
 
 
 def _time_of(frame: VideoFrame, number: int, fps: Fraction) -> float:
