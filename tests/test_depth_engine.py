@@ -158,6 +158,23 @@ def test_half_precision_is_for_the_larger_models_on_gpus_only() -> None:
     assert engine.choose_precision("vitl", "cpu") == "fp32"
 
 
+@pytest.mark.parametrize(("precision", "least", "most"), [("tf32", 0, 1e-5), ("fp16", 1e-6, 1e-2)])
+def test_other_precisions_give_nearly_the_same(net: VideoDepthNet, precision: str, least: float, most: float) -> None:
+    """What they do on a GPU is another matter; here it is seen that the layers go together."""
+    frames = SceneFrames(32)
+
+    def depth(precision: str) -> np.ndarray:
+        model = Engine(net, "vits", "cpu", 28, precision)
+        with Ahead(frames) as ahead:
+            (window,) = SpanRunner(model, frames, ahead).run(Span(0, 1))
+        assert (window.precision, window.maps.dtype) == (precision, np.float32)
+        return window.maps
+
+    exact = depth("fp32")
+    difference = np.abs(depth(precision) - exact).max() / exact.max()
+    assert least <= difference < most
+
+
 def test_a_picture_is_prepared_as_the_network_prepares_it(net: VideoDepthNet) -> None:
     frames = pictures(3, 30, 40)
     model = Engine(net, "vits", "cpu", 42)

@@ -41,7 +41,7 @@ class DepthParams(BaseModel):
     weights: Path | None = None
     input_size: Annotated[int, Field(ge=14, le=2072)] = 518
     align: Literal["auto", "anchored", "none", "scale", "rma"] = "auto"
-    precision: Literal["auto", "fp32", "fp16"] = "auto"
+    precision: Literal["auto", "fp32", "tf32", "fp16"] = "auto"
     frame_model: str | None = None
     calibration: Path | None = None
     right: dict[str, str] = Field(default_factory=dict)

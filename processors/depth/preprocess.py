@@ -7,6 +7,7 @@ Source: the transforms of Video-Depth-Anything, which go back to MiDaS. The inte
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,6 +48,15 @@ def prepare(picture: NDArray[np.uint8], input_size: int, device: str = "cpu") ->
     pixels = torch.from_numpy(np.ascontiguousarray(picture)).to(device, non_blocking=True)
     scaled = pixels.permute(2, 0, 1).unsqueeze(0).float() / 255
     resized = torch.nn.functional.interpolate(scaled, size, mode="bicubic", align_corners=False)
-    mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (MEAN, STD))
+    mean, std = _statistics(device)
     prepared: Tensor = ((resized - mean) / std)[0]
     return prepared
+
+
+@lru_cache
+def _statistics(device: str) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation as (1, 3, 1, 1): on the device once, not copied there for every frame."""
+    import torch
+
+    mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (MEAN, STD))
+    return mean, std
