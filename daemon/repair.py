@@ -16,6 +16,7 @@ from .transaction import Step
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from episoded.processors.lerobot.findings import Finding
     from episoded.processors.lerobot.repair import Change
 
     from .transaction import Transaction
@@ -45,7 +46,8 @@ def repair(
     on), `being_repaired`, `recorder_writing`; EpisodedError: `changed_meanwhile`, `repair_stuck`, and what the system
     refuses. Whatever is raised before the plan is carried out, nothing has been changed.
     """
-    done = []
+    done: list[Transaction] = []
+    tried: set[Finding] = set()
     with transaction.exclusive(root):
         if (left := transaction.unfinished(root)) is not None:
             left.carry_out()
@@ -55,8 +57,9 @@ def repair(
             before = _signatures(root)
             next_plan = plan_repair(root, deep=deep, progress=progress)
             planned(next_plan)
-            if not next_plan.changes:
-                break
+            if not next_plan.changes or set(next_plan.mended) <= tried:
+                break  # what a plan has not mended it will not mend the second time
+            tried |= set(next_plan.mended)
             done.append(_carry_out(root, next_plan, before))
     return done
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _ROWS: Final = frozenset(
     {"frame_index", "episode_index", "row_index", "timestamps", "column_missing", "column_dangling"}
 )
+#: What keeps the pictures of a video from being seen.
+_UNSEEN: Final = frozenset({"lfs_pointer", "video_empty", "video_unreadable", "video_undecodable", "video_short"})
 _INFO: Final = frozenset(
     {
         "info_key",
@@ -54,6 +56,7 @@ class Mending:
 
     def plan(self) -> Plan:
         """The whole plan."""
+        self._refuse_the_unseen()
         self._rows()
         if self.dataset.version >= (3, 0):
             from .meta_v30 import mended_meta
@@ -69,6 +72,18 @@ class Mending:
         mended = tuple(finding for finding in self.findings if finding not in self.refusals)
         refused = tuple(Refusal(finding, reason) for finding, reason in self.refusals.items())
         return Plan(self.dataset.root, tuple(self.changes), mended, refused)
+
+    def _refuse_the_unseen(self) -> None:
+        """Statistics of a camera are reckoned from its video, if that can be seen."""
+        entries = {entry.index: entry for entry in self.dataset.episodes}
+        broken = {finding.file for finding in self.findings if finding.code in _UNSEEN}
+        for finding in self.findings:
+            entry = entries.get(finding.episode if finding.episode is not None else -1)
+            if not finding.code.startswith("stats_") or finding.camera is None or entry is None:
+                continue
+            span = entry.videos.get(finding.camera)
+            if span is None or span.file in broken or not (self.dataset.root / span.file).is_file():
+                self.refuse(finding, "its pictures cannot be seen: mend its video first")
 
     def finds(self, *codes: str) -> list[Finding]:
         """The findings of these kinds that have not been refused."""

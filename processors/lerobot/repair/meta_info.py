@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from ...errors import EpisodedError, InputError
 from ...formats.lerobot_info import picture_size
 from ...formats.lerobot_table import opened
 from ...metadata.info import video_info
@@ -69,7 +71,7 @@ def _complete(dataset: Dataset, info: dict[str, Any]) -> None:
 def _declare(mending: Mending, features: dict[str, Any], key: str) -> None:
     """Declare a column as all tables have it."""
     for table in mending.numbering.tables():
-        with opened(mending.dataset.root / table) as parquet:
+        with suppress(InputError), opened(mending.dataset.root / table) as parquet:
             if key in parquet.schema_arrow.names:
                 found = column_feature(parquet.schema_arrow.field(key).type)
                 names = features.get(key, {}).get("names")
@@ -86,12 +88,15 @@ def _describe(mending: Mending, features: dict[str, Any], camera: str | None) ->
     for episode in mending.numbering.episodes:
         path = dataset.root / episode.entry.videos[camera].file if camera in episode.entry.videos else None
         if path is not None and path.is_file():
+            try:
+                about = read_film(path).about
+            except EpisodedError:
+                continue  # the next one will do
             known = feature.get("info")
             found = video_info(path)
             if dataset.features[camera].is_depth:
                 found = {key: value for key, value in found.items() if key != "video.is_depth_map"}
             feature["info"] = {**known, **found} if isinstance(known, dict) else found
-            about = read_film(path).about
             if picture_size(feature) != (about.height, about.width):
                 channels = dataset.features[camera].shape[-1:] or (3,)
                 feature["shape"] = [about.height, about.width, channels[0] if channels[0] in (1, 3, 4) else 3]

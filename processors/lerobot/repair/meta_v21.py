@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
+from ...errors import InputError
 from ...formats import lerobot_frames as frames
 from ...formats.lerobot_info import EPISODES, EPISODES_STATS, STATS, TASKS
 from ...formats.lerobot_table import opened
@@ -69,8 +71,9 @@ def _task_lines(tasks: dict[int, str]) -> bytes:
 def _lines(mending: Mending, episodes: list[Numbered], tasks: Mapping[int, str]) -> bytes:
     lines = []
     for episode in episodes:
-        with opened(mending.dataset.root / episode.entry.table) as parquet:
-            texts = texts_of(task_indices(parquet), tasks, episode.entry.tasks)
+        texts = [*episode.entry.tasks]
+        with suppress(InputError), opened(mending.dataset.root / episode.entry.table) as parquet:
+            texts = texts_of(task_indices(parquet), tasks, texts)
         lines.append({"episode_index": episode.index, "tasks": texts, "length": episode.entry.length})
     return "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in lines).encode()
 
@@ -100,8 +103,8 @@ def _write_lines(mending: Mending, found: list[Any], path: Path) -> None:
             untouched = entry.table not in mending.how and not episode.is_moved and entry.index not in flagged
             if untouched and not every and entry.index in recorded:
                 file.write(line(entry.index, recorded[entry.index]))
-            else:
-                file.write(line(episode.index, _of(mending, episode, recorded.get(entry.index, {}), found)))
+            elif stats := _of(mending, episode, recorded.get(entry.index, {}), found):
+                file.write(line(episode.index, stats))
 
 
 def _of(mending: Mending, episode: Numbered, recorded: Stats, found: list[Any]) -> Stats:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...encode.statistics import ImageStatistics, histogram, sample_indices
-from ...errors import EpisodedError
+from ...errors import EpisodedError, InputError
 from ...formats.lerobot_table import opened
 from ...media import video
 from ...metadata.episode_stats import Stats, in_order, is_valid_picture
@@ -93,9 +93,12 @@ def _columns(dataset: Dataset, episode: Numbered, how: Rewriting) -> dict[str, N
     """The numeric columns of an episode, with the counters that it will have."""
     raw = {key: feature.raw for key, feature in dataset.features.items()}
     entry, rows = episode.entry, episode.entry.length
-    with opened(dataset.root / entry.table) as parquet:
-        wanted = [key for key in parquet.schema_arrow.names if key in raw]
-        table = parquet.read(columns=wanted, use_threads=False).slice(entry.first_row, rows)
+    try:
+        with opened(dataset.root / entry.table) as parquet:
+            wanted = [key for key in parquet.schema_arrow.names if key in raw]
+            table = parquet.read(columns=wanted, use_threads=False).slice(entry.first_row, rows)
+    except InputError:
+        return {}  # that the table cannot be read is a finding of its own; what was recorded of the episode stays
     columns = arrays_of(table, raw)
     numbers = np.arange(rows)
     counters: dict[str, NDArray[Any]] = {
