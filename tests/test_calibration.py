@@ -190,6 +190,20 @@ class TestPoses:
         np.testing.assert_allclose(extrinsics(out)[f"external_{EXT1}"], poses_of(HERE))
         assert extrinsics(out)[f"extrinsics_source_{EXT2}"] == "cam2base"
 
+    def test_a_measure_that_is_no_number_is_null(self, place: Place) -> None:
+        entry = {EXT1: HERE, "quality_metric": float("nan"), "more": [float("inf"), 1.0]}
+        place.release("cam2base_extrinsic_superset.json", {place.uuid: entry})
+        found = quality(place.process())["cam2base_calibration"][EXT1]["quality"]
+        assert found == {"quality_metric": None, "more": [None, 1.0]}
+
+    @pytest.mark.parametrize("entry", [[], "x", 5, None, {EXT1: "x"}, {EXT1: [1, 2]}, {EXT1: [None] * 6}])
+    def test_an_entry_that_is_none_is_passed_over(self, place: Place, entry: Any) -> None:
+        for name in ("cam2base_extrinsic_superset.json", "cam2base_extrinsics.json", "cam2cam_extrinsics.json"):
+            place.release(name, {place.uuid: entry})
+        place.release("intrinsics.json", {place.uuid: entry})
+        place.release("droid_wrist_extrinsics.json", {place.uuid: entry})
+        assert quality(place.process())["extrinsics_source"] == dict.fromkeys((WRIST, EXT1, EXT2), "recorded")
+
     @pytest.mark.parametrize(("known", "sought"), [(EXT1, EXT2), (EXT2, EXT1)])
     def test_one_camera_by_the_other(self, place: Place, known: str, sought: str) -> None:
         poses = {EXT1: poses_of(HERE), EXT2: poses_of(THERE)}

@@ -115,6 +115,23 @@ class TestOutputs:
         assert out.code == 0, out.err
         assert everything(root) == before
 
+    def test_pixels_can_be_those_of_the_moment_of_capture(self, tmp_path: Path) -> None:
+        root = tree(tmp_path / "droid")
+        step, capture = (
+            tracks(finish_one(root, tmp_path / align, time_align=align, points_per_finger=4))
+            for align in ("step", "capture")
+        )
+        np.testing.assert_array_equal(step["tracks_3d"], capture["tracks_3d"])
+        np.testing.assert_array_equal(step[f"capture_lag_ms_{EXT1}"], 43)
+        moved = np.abs(step[f"tracks_2d_{EXT1}"] - capture[f"tracks_2d_{EXT1}"]).max(axis=(1, 2))
+        assert moved[0] == 0  # nothing is known of the time before the first row
+        assert (moved[1:] > 0.1).all()
+        # 43 of 71 ms earlier: between this row's pixels and those of the row before
+        share = (step[f"tracks_2d_{EXT1}"][1:] - capture[f"tracks_2d_{EXT1}"][1:]) / np.diff(
+            step[f"tracks_2d_{EXT1}"], axis=0
+        )
+        assert np.median(share) == pytest.approx(43 / 71, abs=0.02)
+
     def test_a_read_only_tree_will_do(self, tmp_path: Path, read_only: Callable[[Path], None]) -> None:
         root = tree(tmp_path / "droid")
         read_only(root)
@@ -194,6 +211,14 @@ class TestPartialEpisodes:
         change_state(episode_folder(root), joint_positions=np.zeros((19, 7)), read_start=np.zeros((20, 2)))
         report = quality(finish_one(root, tmp_path / "out"))
         assert sum("not used" in note for note in report["notes"]) == 2
+
+    @pytest.mark.parametrize("values", [np.full(20, np.nan), np.zeros(0), np.array([b"x"] * 20)])
+    def test_a_camera_type_that_is_none_is_not_used(self, tmp_path: Path, values: Any) -> None:
+        root = tree(tmp_path / "droid")
+        change_state(episode_folder(root), **{f"camera_type/{WRIST}": values})
+        report = quality(finish_one(root, tmp_path / "out"))
+        assert any(f"camera_type/{WRIST} cannot be read" in note for note in report["notes"])
+        assert report["wrist_camera"] == WRIST
 
     def test_another_robots_joints_are_flagged(self, tmp_path: Path) -> None:
         root = tree(tmp_path / "droid")

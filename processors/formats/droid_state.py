@@ -100,7 +100,7 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         with h5py.File(path, "r", locking=False) as file:
             yield file
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError) as error:  # h5py's, for damage in different places
         if isinstance(error, OSError) and error.errno:
             raise from_os_error(error) from error
         reason = str(error).partition("\n")[0]
@@ -177,7 +177,11 @@ class _Reading:
         if found != (self.length, *shape) or dataset.dtype.kind not in "fiu":
             self.notes.append(f"{group.name}/{name} has the shape {found}, expected {(self.length, *shape)}: not used")
             return None
-        return dataset[()].astype(dtype)
+        try:
+            return dataset[()].astype(dtype)
+        except (OSError, RuntimeError, ValueError) as error:  # damage in one place of the file
+            self.notes.append(f"{group.name}/{name} cannot be read: {error}")
+            return None
 
     def _group(self, name: str) -> Any:
         import h5py
@@ -189,9 +193,12 @@ class _Reading:
         """The cameras that were there, and which rode on the wrist: the one list that holds no stale ones."""
         kinds = {}
         for serial, dataset in self._group("observation/camera_type").items():
-            if getattr(dataset, "size", 0):
-                first = dataset[()].reshape(-1)[0]
-                kinds[serial] = "external" if int(first) == _EXTERNAL else "wrist"
+            try:
+                first = int(dataset[()].reshape(-1)[0])
+            except (AttributeError, IndexError, OSError, RuntimeError, TypeError, ValueError):
+                self.notes.append(f"observation/camera_type/{serial} cannot be read: not used")
+            else:
+                kinds[serial] = "external" if first == _EXTERNAL else "wrist"
         if not kinds:
             self.notes.append("observation/camera_type is missing: the cameras are those of the metadata")
         return kinds

@@ -7,6 +7,7 @@ person.
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -94,7 +95,15 @@ def _about_cameras(cameras: Cameras, tracks: Mapping[str, Any], rows: int) -> di
 
 def to_json(value: Mapping[str, Any]) -> bytes:
     """Indented, for people; what is not finite becomes null, which JSON has a word for."""
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    return json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _checks(state: RobotState, motion: Trajectory, cameras: Cameras, tracks: Mapping[str, Any]) -> dict[str, Any]:
