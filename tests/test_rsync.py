@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from commandline import configure, episoded
 from episoded.processors.destinations.errors import BlockedError, TransientError
+from publishing import artifacts, ready, table
+from recordings import EPISODE
 from sites import RsyncSite, files, opened
 from sshd import sshd  # noqa: F401 - a fixture
 from wire import Wire
@@ -94,6 +97,20 @@ def test_a_folder_that_is_gone_is_not_made_anew_unasked(site, place):
         place(site).probe(create=False)
     place(site).probe()
     assert site.root.is_dir()
+
+
+def test_the_publisher_brings_a_dataset_there(site, tmp_path):
+    (tmp_path / "drop").mkdir()
+    arm = ready(tmp_path / "drop/arm")
+    pipeline = '[pipelines.default]\ndestinations = ["there"]\n'
+    config = configure(tmp_path, tmp_path / "drop", more=pipeline + table("there", site.kind, site.settings))
+    done = episoded("publish", arm, config=config)
+    assert (done.code, done.err) == (0, "")
+    assert artifacts(site.root / "arm") == artifacts(arm)
+    assert (site.root / "arm" / f".episoded/{EPISODE}/manifest.json").exists()
+    (site.root / "arm/meta/info.json").write_text("{}")
+    (site.root / "arm/data/chunk-000" / f"{EPISODE}.parquet").unlink()
+    assert episoded("verify", arm, "--remote", config=config).code == 1
 
 
 def test_nobody_there(site, place, sshd):  # noqa: F811

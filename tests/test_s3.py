@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import socket
 import uuid
@@ -9,8 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from commandline import configure, episoded
 from episoded.processors.destinations.errors import BlockedError, TransientError
 from moto_server import moto_server  # noqa: F401 - a fixture
+from publishing import artifacts, ready, table
+from recordings import EPISODE
 from sites import S3Site, files, opened
 
 if TYPE_CHECKING:
@@ -99,6 +103,19 @@ class TestServersThatKnowLess:
         assert destination.verify(listed) == {}
         site.overwrite("b.json", b"[  ]")
         assert list(destination.verify(listed)) == ["b.json"]
+
+
+def test_the_publisher_brings_a_dataset_there(site, tmp_path):
+    (tmp_path / "drop").mkdir()
+    towel = ready(tmp_path / "drop/towel")
+    pipeline = '[pipelines.default]\ndestinations = ["there"]\n'
+    config = configure(tmp_path, tmp_path / "drop", more=pipeline + table("there", site.kind, site.settings))
+    done = episoded("publish", towel, config=config)
+    assert (done.code, done.err) == (0, "")
+    listed = artifacts(towel)
+    assert {path: hashlib.sha256(site.read(path) or b"").hexdigest() for path in listed} == listed
+    site.overwrite(f"data/chunk-000/{EPISODE}.parquet", b"damaged")
+    assert episoded("verify", towel, "--remote", config=config).code == 1
 
 
 class TestTrouble:
