@@ -142,7 +142,7 @@ class TestTrouble:
             opened(site).probe()
         assert raised.value.code == "no_credentials"
 
-        keys = tmp_path / "aws_credentials"
+        keys = tmp_path / "aws-credentials"
         keys.write_text("[default]\naws_access_key_id = tests\naws_secret_access_key = tellNobody\n")
         monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
         opened(site).probe()

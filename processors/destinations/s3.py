@@ -20,6 +20,7 @@ from .base import Remote, check_sizes, read_unchanged, unproven
 from .errors import BlockedError
 from .s3_errors import in_our_words
 from .s3_parts import Parts
+from .secrets import CREDENTIALS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -202,7 +203,7 @@ class _credentials:  # noqa: N801 - a context manager that reads as what it does
     """Points boto3 at a file with keys: the one of the settings, else the one that systemd handed to the service."""
 
     def __init__(self, params: S3Params) -> None:
-        handed = Path(os.environ.get("CREDENTIALS_DIRECTORY", "/nonexistent"), "aws_credentials")
+        handed = Path(os.environ.get(CREDENTIALS, "/nonexistent"), "aws-credentials")
         self._file = params.credentials_file or (handed if handed.is_file() else None)
         self._before = os.environ.get("AWS_SHARED_CREDENTIALS_FILE")
 
