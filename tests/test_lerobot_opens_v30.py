@@ -131,27 +131,46 @@ def flat(value: Any) -> list[float]:
     return [number for part in value for number in flat(part)] if isinstance(value, list) else [value]
 
 
+RECORDED = "recorded by LeRobot 0.4.4"
+RETURNED = ["v2.1", "v2.0", "profile lerobot", APPENDED, RECORDED]
+
+
+@pytest.fixture(scope="module")
+def recorded_v30(pngs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What LeRobot's own recorder makes of the same session in v3.0: its encoder, its joining, its tables."""
+    root = tmp_path_factory.mktemp("recorded") / "dataset"
+    job = {"do": "record", "source": str(pngs["v2.1"]), "root": str(root), "batch": 1, "end": "finalize"}
+    [recorded] = lerobot_judge.ask("v30", [job])
+    assert recorded["ok"], recorded.get("trace")
+    return root
+
+
 @pytest.fixture(scope="module")
 def returned(
-    exported: dict[str, Path], pngs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+    exported: dict[str, Path], recorded_v30: Path, pngs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, list[dict[str, Any]]]:
     """v3.0 datasets as v2.1 again, and what LeRobot 0.3.3 says of them: opened, recorded on."""
     jobs = {}
-    for name in ("v2.1", "v2.0", "profile lerobot", APPENDED):
+    sources = {**exported, RECORDED: recorded_v30}
+    frames = {**pngs, RECORDED: pngs["v2.1"]}
+    for name in RETURNED:
         back = tmp_path_factory.mktemp("back") / "dataset"
-        assert convert(exported[name], back, "v2.1").left == []
+        assert convert(sources[name], back, "v2.1").left == []
         copy = shutil.copytree(back, tmp_path_factory.mktemp("resumed") / "dataset")
-        jobs[name] = [{"do": "open", "root": str(back), "source": str(pngs[name])}, {"do": "resume", "root": str(copy)}]
+        jobs[name] = [
+            {"do": "open", "root": str(back), "source": str(frames[name])},
+            {"do": "resume", "root": str(copy)},
+        ]
     answers = iter(lerobot_judge.ask("v21", [job for pair in jobs.values() for job in pair]))
     return {name: [next(answers) for _ in pair] for name, pair in jobs.items()}
 
 
-@pytest.mark.parametrize("name", ["v2.1", "v2.0", "profile lerobot", APPENDED])
+@pytest.mark.parametrize("name", RETURNED)
 def test_lerobot_033_reads_what_was_converted_back(returned: dict[str, list[dict[str, Any]]], name: str) -> None:
     opened, resumed = returned[name]
     assert opened["ok"], opened.get("trace")
     assert resumed["ok"], resumed.get("trace")
     assert resumed["episodes"] == opened["episodes"] + 1 == 3
     for which, (own, neighbour) in opened["psnr"].items():
-        assert own > LEAST_PSNR_DB, which
+        assert own > (27.0 if name == RECORDED else LEAST_PSNR_DB), which  # LeRobot's own crf is 30
         assert own >= neighbour, which

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -27,7 +27,7 @@ from ...metadata.episode_stats import QUANTILES, in_order, is_valid_picture
 from ...metadata.table import arrays_of
 from .. import statistics
 from ..v30_layout import V30
-from .rows import read_rows, renumbered, without_videos
+from .rows import as_v21_notes_it, read_rows, renumbered, without_videos
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
     from ...metadata.episode_stats import Stats
     from ..dataset import Dataset, EpisodeEntry
+
+
+_MOMENTS: Final = ("min", "max", "mean", "std", "count")
 
 
 class Part(BaseModel):
@@ -118,7 +121,8 @@ class Source:
         """The rows of an episode as they go into the new dataset. Raises as `rows.renumbered`."""
         path = self.dataset.root / table
         rows = renumbered(read_rows(path, first_row, length), path, episode=index, start=start, tasks=self.numbers)
-        return without_videos(rows, self.cameras)
+        rows = without_videos(rows, self.cameras)
+        return rows if self.version == V30 else as_v21_notes_it(rows)
 
     def known_pictures(self, index: int) -> Stats:
         """Statistics of an episode's pictures: the dataset's own, and what was measured when it was encoded here."""
@@ -152,10 +156,12 @@ def examine(
     known = source.known_pictures(entry.index)
     for feature in dataset.features.values():
         if feature.is_video:
-            parts[feature.key], counts = _camera(source, entry, feature.key, threads, on_frame)
-            entry_stats = known.get(feature.key) if feature.is_depth else _pictures(source, known, feature.key, counts)
-            if entry_stats:
-                stats[feature.key] = entry_stats
+            theirs = known.get(feature.key)
+            whole = feature.is_depth or _is_whole(theirs, source.version)
+            counts = None if whole else ImageStatistics()
+            parts[feature.key] = _camera(source, entry, feature.key, threads, on_frame, counts)
+            if theirs is not None or counts is not None:
+                stats[feature.key] = _pictures(theirs, counts, source.version)
         elif feature.is_picture and feature.key in known:
             stats[feature.key] = known[feature.key]  # the pictures lie in the table, and are not looked into
             notes.append(f"{feature.key}: statistics taken over, without quantiles")
@@ -191,36 +197,45 @@ def _of_columns(source: Source, columns: Mapping[str, Any]) -> Stats:
     return episode_stats.of_columns(columns, source.rate)
 
 
-def _pictures(source: Source, known: Stats, key: str, counts: ImageStatistics) -> dict[str, Any]:
-    """A camera's statistics: the recorder's, which saw the PNGs, where they are right; quantiles from the video."""
-    theirs = known.get(key)
-    entry = theirs if theirs is not None and is_valid_picture(theirs) else counts.result()
-    entry = {name: entry[name] for name in ("min", "max", "mean", "std")} | {
-        "count": entry.get("count", [counts.frames])
-    }
-    if source.version != V30:
-        return entry
-    if theirs is not None and entry["mean"] == theirs["mean"] and all(name in theirs for name in QUANTILES):
-        return entry | {name: theirs[name] for name in QUANTILES}
-    return entry | statistics.picture_quantiles(counts.counts)
+def _is_whole(entry: dict[str, Any] | None, version: str) -> bool:
+    """Whether a camera's statistics are right, and all that the version wants: then no picture need be measured."""
+    names = ("count", *QUANTILES) if version == V30 else ("count",)
+    return entry is not None and is_valid_picture(entry) and all(name in entry for name in names)
+
+
+def _pictures(theirs: dict[str, Any] | None, counts: ImageStatistics | None, version: str) -> dict[str, Any]:
+    """A camera's statistics: the recorder's, which saw the PNGs, where they are right; the rest from the video."""
+    if counts is None:
+        assert theirs is not None
+        entry = theirs
+    else:
+        measured = statistics.of_pictures(counts.counts, counts.frames)
+        entry = {**measured, **theirs} if theirs is not None and is_valid_picture(theirs) else measured
+    names = (*_MOMENTS, *QUANTILES) if version == V30 else _MOMENTS
+    return {name: entry[name] for name in names if name in entry}
 
 
 def _camera(
-    source: Source, entry: EpisodeEntry, key: str, threads: int, on_frame: Callable[[], None]
-) -> tuple[Part, ImageStatistics]:
+    source: Source,
+    entry: EpisodeEntry,
+    key: str,
+    threads: int,
+    on_frame: Callable[[], None],
+    counts: ImageStatistics | None,
+) -> Part:
+    """Decode the frames of one camera; `counts` takes in what statistics are made of, where they are wanted."""
     span = entry.videos[key]
     clip = Clip(source.dataset.root / span.file, round(span.start_s * source.rate), entry.length)
     info = probe(clip.path)
-    counts, counted, pictures = ImageStatistics(), frozenset(sample_indices(entry.length)), []
-    depth = source.dataset.features[key].is_depth
+    counted, pictures = frozenset(sample_indices(entry.length)), []
     for number, frame in enumerate(frames_of(clip, source.rate, threads)):
         on_frame()
-        if number in counted and not depth:
+        if counts is not None and number in counted:
             counts.add(histogram(plane(frame.reformat(format="rgb24"), channels=3)))
         if number in (0, entry.length - 1):
             pictures.append(picture_digest(frame))
     packets, size = _packets(clip, source)
-    part = Part(
+    return Part(
         path=str(span.file),
         first=clip.first,
         frames=clip.frames,
@@ -230,7 +245,6 @@ def _camera(
         bytes=size,
         pictures=(pictures[0], pictures[-1]),
     )
-    return part, counts
 
 
 def _packets(clip: Clip, source: Source) -> tuple[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -76,6 +77,28 @@ def without_videos(table: pa.Table, videos: Iterable[str]) -> pa.Table:
     if b"huggingface" in metadata:
         metadata[b"huggingface"] = forget_features(metadata[b"huggingface"], dropped)
     return table.drop_columns(dropped).replace_schema_metadata(metadata)
+
+
+def as_v21_notes_it(table: pa.Table) -> pa.Table:
+    """The rows with their features described in the words of `datasets` 3, which LeRobot 0.3.3 reads tables with.
+
+    `datasets` 4 calls a list `List` and not `Sequence` any more; its predecessor refuses the file for that word.
+    """
+    metadata = {**(table.schema.metadata or {})}
+    if b"huggingface" not in metadata:
+        return table
+    try:
+        metadata[b"huggingface"] = json.dumps(_renamed(json.loads(metadata[b"huggingface"]))).encode()
+    except ValueError:
+        return table  # not JSON: nobody reads it
+    return table.replace_schema_metadata(metadata)
+
+
+def _renamed(value: Any) -> Any:
+    if isinstance(value, dict):
+        renamed = {key: _renamed(inner) for key, inner in value.items()}
+        return renamed | {"_type": "Sequence"} if value.get("_type") == "List" else renamed
+    return [_renamed(inner) for inner in value] if isinstance(value, list) else value
 
 
 def write_rows(path: Path, tables: Iterable[pa.Table]) -> int:
