@@ -16,6 +16,8 @@ from episoded.daemon.complete import UploadTracker
 from episoded.daemon.config import DropConfig, Pipeline
 from episoded.daemon.publication import apply_edit
 from episoded.processors import formats
+from episoded.processors.depth.frames import look_at
+from episoded.processors.depth.frames import recorded as recorded_frames
 from episoded.processors.depth.params import DepthParams
 from episoded.processors.depth.stage import inputs
 from episoded.processors.errors import BusyError, EpisodedError
@@ -467,12 +469,15 @@ class TestSharedVideos:
         shutil.copy(shared.with_name("other") / DATA, shared / DATA)
         assert refused(shared).code == "videos_ambiguous"
 
-    def test_no_depth_is_made_from_them(self, shared: Path) -> None:
-        """A depth video of all episodes would be taken for that of one."""
-        [camera, _] = V3.load(shared, "episode_000001", shared).cameras
-        with pytest.raises(EpisodedError) as caught:
-            inputs(V3.load(shared, "episode_000001", shared), camera, DepthParams())
-        assert caught.value.code == "depth_shared_video"
+    def test_depth_is_made_of_the_episodes_own_frames(self, shared: Path) -> None:
+        episode = V3.load(shared, "episode_000001", shared)
+        camera = episode.cameras[0]
+        paths = inputs(episode, camera, DepthParams())
+        own = [picture.copy() for picture in recorded_frames(camera, episode, paths, 1, lambda _: None).read()]
+        whole = [picture.copy() for picture in look_at(paths[0]).read()]
+        assert camera.start
+        assert len(own) == episode.length < len(whole)
+        assert np.array_equal(np.stack(own), np.stack(whole[camera.start : camera.start + episode.length]))
 
     def test_a_frame_more_or_less_is_noticed_by_looking(self, shared: Path) -> None:
         finish(shared)

@@ -50,9 +50,9 @@ class DepthProcessor:
         """Make the depth of one camera.
 
         Raises `InputError` for videos and frames that are wrong (the codes of `media.video`, `media.png` and
-        `depth.frames`; `depth_no_input`, `depth_shared_video`), `EpisodedError` for models that are missing or do not
-        fit (`depth.ladder`, `depth.weights`) and for a source that does not give one map for each frame
-        (`depth_frames`), `RetryableError` for the machine.
+        `depth.frames`; `depth_no_input`), `EpisodedError` for models that are missing or do not fit (`depth.ladder`,
+        `depth.weights`) and for a source that does not give one map for each frame (`depth_frames`), `RetryableError`
+        for the machine.
         """
         from .camera import go_without, make_depth
 
@@ -72,12 +72,6 @@ def inputs(episode: Episode, camera: Camera, params: DepthParams) -> tuple[Path,
     if frames and params.read == "frames":
         return frames
     found = [path for root in (episode.output, episode.root) if (path := root / camera.video).is_file()]
-    if found and camera.start is not None:
-        raise InputError(
-            "depth_shared_video",
-            f"{camera.key} of episode {episode.id} lies in {camera.video} together with other episodes",
-            "convert the dataset to v2.1 with `episoded convert`, which gives each episode videos of its own",
-        )
     if found:
         return (found[0],)
     if not frames:
