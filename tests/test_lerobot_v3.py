@@ -417,6 +417,37 @@ class TestWhileOthersAreToCome:
         assert refused(root).code == "frames_missing"
 
 
+class TestList:
+    def test_a_short_one_is_made_whole(self, tmp_path: Path) -> None:
+        root = recording(tmp_path, episodes=3)
+        pq.write_table(pq.read_table(root / LISTED).slice(0, 1), root / LISTED)
+        assert len(V3.listing(root).episodes) == 3
+        finish(root)
+        assert [(row["episode_index"], row["dataset_from_index"]) for row in listed(root)] == [(0, 0), (1, 5), (2, 10)]
+        assert any("meta/episodes has no row of 2 of 3 episodes" in note for note in quality(root)["notes"])
+
+    def test_rows_out_of_order_are_put_in_order(self, tmp_path: Path) -> None:
+        """LeRobot finds an episode by the position of its row, and shows another's pictures without a word."""
+        root = recording(tmp_path, episodes=3)
+        pq.write_table(pq.read_table(root / LISTED).take([2, 0, 1]), root / LISTED)
+        finish(root)
+        assert [row["episode_index"] for row in listed(root)] == [0, 1, 2]
+
+    def test_columns_of_the_datasets_own_are_kept(self, tmp_path: Path) -> None:
+        root = recording(tmp_path)
+        table = pq.read_table(root / LISTED).append_column("operator", pa.array(["Ada", "Bob"]))
+        pq.write_table(table, root / LISTED)
+        finish(root)
+        assert [row["operator"] for row in listed(root)] == ["Ada", "Bob"]
+
+    def test_a_fractional_rate_is_exact(self, tmp_path: Path) -> None:
+        root = recording(tmp_path, "killed", fps=29.97)
+        originals = Originals.of(root)
+        finish(root)
+        assert originals.missing_from(root) == []
+        assert listed(root)[1][f"videos/{TOP}/to_timestamp"] == 500 / 2997
+
+
 class TestSessions:
     def test_a_second_session_is_finished_like_the_first(self, tmp_path: Path) -> None:
         root = recording(tmp_path)
