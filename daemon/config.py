@@ -183,7 +183,8 @@ class Config(_Model):
         roots = [path for drop in self.drops for path in (drop.path, drop.output) if path]
         sends = {name: pipeline.destinations for name, pipeline in self.pipelines.items()}
         aims = _unknown_destinations(sends, self.destinations)
-        if mistakes := [*_unknown_pipelines(names, self.pipelines), *aims, *_nested(roots)]:
+        inside = _fed_back(self.destinations.values(), roots)
+        if mistakes := [*_unknown_pipelines(names, self.pipelines), *aims, *_nested(roots), *inside]:
             raise MistakesError(mistakes)
         for drop in self.drops:
             drop._takes_videos = "depth" in self.pipelines[drop.pipeline].stages
@@ -222,6 +223,16 @@ def _unknown_destinations(sends: Mapping[str, Iterable[str]], known: Collection[
             if name not in known:
                 there = f"there are {', '.join(known)}" if known else "there is no [destinations.NAME] table"
                 yield f"pipelines.{pipeline}.destinations", f"there is no destination {name!r}; {there}"
+
+
+def _fed_back(destinations: Iterable[DestinationConfig], roots: list[Path]) -> Iterator[Mistake]:
+    """What was published into a drop folder would be found there, and published once more."""
+    for destination in destinations:
+        if destination.kind == "folder":
+            place = Path(destination.params.template.partition("{")[0]).resolve()
+            for root in roots:
+                if place.is_relative_to(root.resolve()):
+                    yield f"destinations.{destination.name}.path", f"lies inside {root}: what is published stands apart"
 
 
 def _nested(roots: list[Path]) -> Iterator[Mistake]:

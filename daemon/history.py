@@ -10,6 +10,7 @@ from .control import ControlDir, read_json
 from .state import GENERATION, State
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from .checkpoint import Record
@@ -58,6 +59,18 @@ class StageStory:
 
 
 @dataclass(frozen=True, slots=True)
+class DestinationStory:
+    """One destination of an episode: the receipt (`commit`, `place`, `files`, `at` in Unix seconds), or why not."""
+
+    name: str
+    place: str | None = None
+    commit: str | None = None
+    files: int = 0
+    at: float | None = None
+    blocked: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Story:
     """One episode, whole."""
 
@@ -75,6 +88,7 @@ class Story:
     stages: tuple[StageStory, ...]
     failure: dict[str, Any] | None
     quality: dict[str, Any] | None
+    destinations: tuple[DestinationStory, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
@@ -103,7 +117,15 @@ def tell(dataset: DatasetView, episode: EpisodeView, stages: tuple[str, ...]) ->
         stages=tuple(_stage(control, stage) for stage in (*stages, *done) if stage not in passed_over),
         failure=control.failure(episode.markers) or _last_failure(control, names),
         quality=read_json(control.path / "quality.json") or read_json(dataset.output / episode.id / "quality.json"),
+        destinations=tuple(_destinations(control, episode)),
     )
+
+
+def _destinations(control: ControlDir, episode: EpisodeView) -> Iterator[DestinationStory]:
+    for name in sorted(episode.markers.receipts | episode.markers.blocked):
+        told = read_json(control.path / f"published.{name}") or {}
+        files, blocked = told.get("files", ()), read_json(control.path / f"blocked.{name}")
+        yield DestinationStory(name, told.get("place"), told.get("commit"), len(files), told.get("at"), blocked)
 
 
 def _generations(control: ControlDir, names: list[str], state: State) -> tuple[Generation, ...]:

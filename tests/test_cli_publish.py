@@ -57,6 +57,9 @@ class TestPublish:
         again = episoded("publish", arm, config=config)
         assert "2 episodes" in again.out
         assert "there before" in again.out
+        told = episoded("show", arm / EPISODE, config=config).out
+        assert "destinations" in told
+        assert str(site.root) in told
 
     def test_one_episode_to_another_place(self, arm: Path, site: FolderSite, tmp_path: Path) -> None:
         other = FolderSite(tmp_path / "other")
@@ -159,6 +162,17 @@ class TestStatus:
         picture = episoded("status", config=config).out
         for words in ("destinations", "1 published", "blocked", "what to do: renew it", "arm/episode_000001"):
             assert words in picture
+
+
+class TestDoctor:
+    def test_asks_each_destination(self, site: FolderSite, tmp_path: Path) -> None:
+        good = episoded("doctor", config=settings(tmp_path, site))
+        assert f"there: {site.root} can be reached" in good.out
+        site.root.rename(tmp_path / "elsewhere")
+        bad = episoded("doctor", config=settings(tmp_path, site))
+        assert bad.code == 1
+        assert "is not there" in bad.out
+        assert not site.root.exists(), "it only looks"
 
 
 class TestTokens:

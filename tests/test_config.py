@@ -11,6 +11,7 @@ from commandline import episoded
 from episoded.daemon import config
 from episoded.daemon.config import Config, DropConfig, GuardConfig, Pipeline, ServiceConfig, WorkersConfig
 from episoded.daemon.errors import ConfigError, UsageError
+from episoded.daemon.publisher.settings import known_keys as destination_keys
 from episoded.daemon.stages import STAGES, params_model
 from episoded.processors.encode.params import EncodeParams
 
@@ -67,6 +68,11 @@ class TestTheCommentedDefault:
         for key in set(model.model_fields) - {"name", "params", "source"}:
             assert f"`{key}`" in page, f"{table}.{key}"
 
+    def test_every_key_of_a_destination_is_documented(self) -> None:
+        page = (REPOSITORY / "docs" / "configuration.md").read_text()
+        assert [key for key in destination_keys() if f"`{key}`" not in page] == []
+        assert [key for key in destination_keys() if not re.search(rf"^# {key} = ", COMMENTED.read_text(), re.M)] == []
+
     def test_a_setting_that_is_written_out_is_the_same_setting(self, tmp_path: Path) -> None:
         spelled = written(tmp_path, '[pipelines.default.encode]\nprofile = "training"\n')
         assert config.load(spelled).pipelines == config.load(None).pipelines
@@ -103,6 +109,23 @@ class TestTheCommentedDefault:
         ("[[drop]]\npath = '/a'\n[[drop]]\npath = '/a/b'", "drop: /a/b lies inside /a"),
         ("[[drop]]\npath = '/a'\n[[drop]]\npath = '/a'", "drop: /a lies inside /a"),
         ("[[drop]]\npath = '/a'\noutput = '/a/out'", "drop: /a/out lies inside /a"),
+        (
+            "[destinations.a]\nkind = 'fax'",
+            "destinations.a.kind: there is no kind 'fax'; there are hug",
+        ),
+        ("[destinations.a]\nkind = 'folder'", "destinations.a.path: is missing"),
+        ("[destinations.a]\nkind = 'huggingface'\nrepo = 'me'", "destinations.a.repo: expected OWNER/NAME"),
+        (
+            "[destinations.a]\nkind = 'folder'\npath = '/x'\nintervall_s = 3",
+            "destinations.a.intervall_s: there is",
+        ),
+        ("[destinations.'A.b']\nkind = 'folder'\npath = '/x'", "destinations.A.b: its name may hold a-z"),
+        ("[pipelines.a]\ndestinations = ['b']", "pipelines.a.destinations: there is no destination 'b'; there is no"),
+        ("[pipelines.a]\nremove_inputs = 'after_published'", 'pipelines.a.remove_inputs: "after_published" needs'),
+        (
+            "[[drop]]\npath = '/a'\n[destinations.d]\nkind = 'folder'\npath = '/a/x'",
+            "destinations.d.path: lies inside",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_its_key(tmp_path: Path, text: str, expected: str) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from ..history import Generation, StageStory, Story
+    from ..history import DestinationStory, Generation, StageStory, Story
 
 _STYLES = {"ready": "green", "published": "green", "failed": "bold red", "waiting": "yellow", "died": "red"}
 
@@ -33,6 +33,8 @@ def table(story: Story) -> RenderableType:
         blocks += [_section("artifacts"), _inset(_artifacts(artifacts))]
     if story.quality:
         blocks += [_section("quality"), *_quality(story.quality)]
+    if story.destinations:
+        blocks += [_section("destinations"), _inset(_destinations(story.destinations))]
     if story.failure:
         title = "error" if story.state in (State.FAILED, State.WAITING) else "last error, of an earlier attempt"
         blocks += [_section(title), *_failure(story.failure)]
@@ -95,6 +97,17 @@ def _artifacts(artifacts: list[dict[str, Any]]) -> Table:
     grid.columns[1].justify = "right"
     for artifact in artifacts:
         grid.add_row(shown(artifact["path"]), size(artifact["size"]), artifact["sha256"][:12])
+    return grid
+
+
+def _destinations(listed: tuple[DestinationStory, ...]) -> Table:
+    grid = _grid("to", "", "files", "commit", "place, or why not")
+    for one in listed:
+        if one.at:
+            at, state = _when(one.at), Text("published", "green")
+            grid.add_row(one.name, state, str(one.files), shown((one.commit or "")[:12]), f"{shown(one.place)}, {at}")
+        if one.blocked:
+            grid.add_row(one.name, Text("blocked", "bold red"), "", "", shown(one.blocked.get("message", "")))
     return grid
 
 

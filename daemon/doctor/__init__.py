@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from .. import config as configuration
 from .. import service_file
 from ..errors import ConfigError
-from . import depth, droid, folders, machine
+from . import depth, destinations, droid, folders, machine
 from .finding import Finding, user_name
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def examine(path: Path | None) -> Iterator[Finding]:
     yield from machine.codecs(config)
     yield from depth.gpus(config)
     yield from droid.tracks(config)
+    yield from destinations.destinations(config)
     yield from machine.workers(config)
     yield from machine.clock(config.drops)
     yield from _unit()

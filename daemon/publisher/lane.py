@@ -29,6 +29,8 @@ LONGEST_S: Final = 3600.0
 OFFLINE_S: Final = 120.0
 #: A destination that a person must mend is asked so often whether it was.
 PROBE_S: Final = 1800.0
+#: A dataset's shared files are compared with what was sent no more often than this.
+LOOK_S: Final = 1.0
 #: So often in a row, and it is no accident: what nobody can explain, and what somebody else overwrites.
 STRIKES: Final = 3
 STRIKING: Final = {
@@ -171,7 +173,7 @@ class Lane:
         waiting = self.backlog.datasets()
         for output, dataset in self.datasets.items():
             looked = self._looked_at.get(output, float("-inf"))
-            if output in waiting or self.clock() - looked < self.config.interval_s:
+            if output in waiting or self.clock() - looked < max(self.config.interval_s, LOOK_S):
                 continue
             self._looked_at[output] = self.clock()
             if unsettled(dataset, self.config):

@@ -61,6 +61,11 @@ class Sender:
         self._shards = Shards(config)
         self.transfer = Transfer(config, self._places.at, self._shards, listener.moved)
 
+    def reach(self, place: str) -> None:
+        """Be let in. Raises what a destination raises."""
+        with self._places.held():
+            self._places.at(place)
+
     def send(self, episodes: list[tuple[Item, Dataset]]) -> Result:
         """Everything, batch by batch. Raises what a destination raises; what was done by then is done."""
         backlog, result = Backlog(self._config, time.monotonic), Result()
