@@ -74,6 +74,7 @@ class Dispatcher:
         self._stumbles: dict[Path, _Stumble] = {}
         self._turns: dict[Path, int] = {}
         self._tried: set[Path] = set()
+        self._handed_over: set[Path] = set()
         self._grace: dict[Path, float] = {}
         self._mended: dict[Path, tuple[tuple[int, int, int], ...]] = {}
         self._judged_again: dict[Path, float] = {}
@@ -106,6 +107,7 @@ class Dispatcher:
             self._exports.ended(ending)
             return
         self._ended.add(path)
+        (self._handed_over.add if ending.ended == "handed_over" else self._handed_over.discard)(path)
         if _is_wordless(ending):
             count = self._stumbles[path].count + 1 if path in self._stumbles else 1
             pause_s = min(STUMBLE_S * 2.0 ** (count - 1), STUMBLE_CAP_S)
@@ -136,7 +138,10 @@ class Dispatcher:
     def _wants_gpu(self, choice: Choice, gpus: Gpus) -> bool:
         kind, dataset, episode = choice
         pipeline = self._config.pipelines[dataset.drop.pipeline]
-        return kind == "work" and gpus.wanted_by(pipeline, episode.markers.stages_done)
+        if kind != "work":
+            return False
+        # A stage that passes over an episode leaves no checkpoint: only who came to the next one knows that it is next.
+        return episode.control.path in self._handed_over or gpus.wanted_by(pipeline, episode.markers.stages_done)
 
     def _job(self, choice: Choice, threads: int, devices: tuple[str, ...] | None, gpus: Gpus) -> Job:
         kind, dataset, episode = choice
@@ -184,6 +189,7 @@ class Dispatcher:
         self._stumbles = {path: stumble for path, stumble in self._stumbles.items() if path in episodes}
         self.held |= {str(path): stumble.reason for path, stumble in self._stumbles.items()}
         self._tried &= episodes.keys()
+        self._handed_over &= episodes.keys()
         self._grace = {path: until for path, until in self._grace.items() if path in episodes}
         outputs = {dataset.output for dataset in self._datasets}
         self._turns = {output: turn for output, turn in self._turns.items() if output in outputs}

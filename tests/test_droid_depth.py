@@ -14,6 +14,10 @@ from droid_data import DROID, EXT1, EXT2, WRIST, episode_folder, everything, fai
 from episoded.daemon import config
 from episoded.daemon.chain import Work, work_on
 from episoded.daemon.config import Pipeline
+from episoded.daemon.dispatch import Dispatcher
+from episoded.daemon.gpus import Gpus
+from episoded.daemon.scan import Scanner
+from episoded.daemon.supervisor import Ending
 from episoded.processors.depth.reader import read_depth
 
 if TYPE_CHECKING:
@@ -155,6 +159,27 @@ def test_full_takes_stereo_first_then_the_model_then_none() -> None:
     full = config.load(None).pipelines["full"]
     assert full.stages == ("encode", "metadata", "tracks", "depth")
     assert full.params["depth"].ways == ("stereo", "video", "none")
+
+
+def test_stages_that_pass_it_over_do_not_keep_it_from_the_gpu(tmp_path: Path) -> None:
+    """`encode` leaves no checkpoint, so that by the names it is next: the episode went round and round without end."""
+    root, out = tree(tmp_path / "drop" / "droid"), tmp_path / "out"
+    out.mkdir()
+    drop = f"[[drop]]\npath = '{root.parent}'\noutput = '{out}'\ncomplete = 'rename'\npipeline = 'mine'\n"
+    stages = "[pipelines.mine]\nstages = ['encode', 'metadata', 'tracks', 'depth']\n"
+    table = f"{stages}[pipelines.mine.depth]\nways = ['none']\n"
+    chosen = config.load(configure(tmp_path, drop, more=table))
+    scanner, dispatcher = Scanner(chosen.drops), Dispatcher(chosen)
+    gpus = Gpus(("0",), needed=True)
+    ends = []
+    for _ in range(2):
+        while dispatcher.take_in(scanner.scan()):
+            pass
+        (job,) = dispatcher.next_jobs([], 1, gpus)
+        ended = work_on(job.work)
+        dispatcher.ended(Ending(job, ended))
+        ends.append((job.on_gpu, ended))
+    assert ends == [(False, "handed_over"), (True, "ready")]
 
 
 def test_the_view_shows_the_depth(tmp_path: Path) -> None:
