@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from episoded.daemon.chain import Work, work_on
+from episoded.daemon.config import Pipeline
+from episoded.processors import formats, simulation_v3
 from episoded.processors.lerobot.catalogue import CATALOGUE
 from episoded.processors.lerobot.inspect import inspect_dataset
 from lerobot_broken import V21, VARIANTS, change_lines, change_table
 from lerobot_data import change_info, embedded, finish, real, recording, table
 from lerobot_v30 import as_v30
+
+if TYPE_CHECKING:
+    from episoded.processors.simulation_v3 import End
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +114,16 @@ class TestWhatIsWhole:
         # The rows repeat: their mean is not that of the recording. info.json was never completed.
         assert set(codes(root, deep=True)) <= {"stats_wrong", "video_info", "total_wrong"}
         assert inspect_dataset(root, deep=True).ok
+
+    @pytest.mark.parametrize("end", ["finalized", "crashed", "killed"])
+    def test_what_lerobot_044_left_and_we_finished(self, end: End, tmp_path: Path) -> None:
+        root = tmp_path / "dataset"
+        simulation_v3.record(root, episodes=2, frames=6, size=(48, 64), end=end, depth=True)
+        assert set(codes(root)) - {"episodes_missing", "stats_feature"} == {"frames_unencoded"}
+        layout = formats.by_name("lerobot-v3")
+        for episode in layout.listing(root).episodes:
+            assert work_on(Work(root, root, episode, layout.name, Pipeline(name="test"))) == "ready"
+        assert codes(root, deep=True) == {}
 
 
 class TestWhatIsUnreadable:

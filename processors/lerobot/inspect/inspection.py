@@ -90,7 +90,8 @@ class _Inspection:
         check_metadata(self.dataset, self.report, listed=listed)
         check_repairs(self.dataset.root, self.report)
         pointers = check_files(self.dataset, tree, self.report, listed=listed)
-        waiting = check_frames(self.dataset, self.report)
+        waiting = check_frames(self.dataset, self.report, listed=listed)
+        self.found[:] = [one for one in self.found if not _is_explained(one, waiting)]
         present = [reel for reel in reels(self.dataset, self.only) if self._is_there(reel, tree, pointers, waiting)]
         total = len(self.dataset.episodes) + len(present)
         statistics = StatisticsCheck(self.dataset, self.report, self.found)
@@ -151,3 +152,8 @@ class _Inspection:
         for index, stats in self.dataset.episode_stats([]):
             for camera, pictures in seen.get(index, {}).items():
                 statistics.pictures(index, camera, pictures, stats)
+
+
+def _is_explained(finding: Finding, waiting: Set[tuple[str, int]]) -> bool:
+    """Whether a video has no place in the metadata only because its frames still wait."""
+    return finding.code == "video_columns_missing" and (finding.camera, finding.episode) in waiting

@@ -67,7 +67,7 @@ def look_at_all(dataset: Dataset, viewed: Viewed, film: Film) -> Seen:
         viewed.add(dataset.root, "video_undecodable", f"decodes to {count} pictures, it has {len(times)} packets")
         return count, {}
     for watch in watches:
-        if watch.still and watch.entry.length >= _LONG:
+        if watch.still and watch.complete and watch.entry.length >= _LONG:
             message = f"all {watch.entry.length} pictures are the same"
             viewed.add(dataset.root, "video_frozen", message, watch.entry.index)
     return count, {watch.entry.index: watch.statistics.result() for watch in watches if watch.complete}
@@ -88,7 +88,7 @@ class _Watch:
 
     @property
     def complete(self) -> bool:
-        """Whether every picture of the episode went by, and was counted."""
+        """Whether every picture of the episode went by, and was looked at; those of depth are not."""
         return self._seen == self.entry.length and bool(self._counted)
 
     def see(self, position: int, frame: VideoFrame) -> None:

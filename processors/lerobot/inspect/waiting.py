@@ -12,8 +12,12 @@ if TYPE_CHECKING:
     from ..findings import Problems
 
 
-def check_frames(dataset: Dataset, report: Problems) -> set[tuple[str, int]]:
-    """Report the frames below `images/`; returns (camera folder, episode) of those whose video is not there yet."""
+def check_frames(dataset: Dataset, report: Problems, *, listed: bool) -> set[tuple[str, int]]:
+    """Report the frames below `images/`; returns (camera, episode) of those whose video is not there yet.
+
+    `listed`: there is a list of episodes. A v3.0 recorder that was killed has written none, and its episodes are not
+    lost: they are finished from their rows and frames.
+    """
     known = {entry.index: entry for entry in dataset.episodes}
     cameras = {name: key for key in dataset.features for name in frames.folder_names(key, [*dataset.features])}
     waiting: set[tuple[str, int]] = set()
@@ -25,6 +29,10 @@ def check_frames(dataset: Dataset, report: Problems) -> set[tuple[str, int]]:
             if not count:
                 continue
             entry, place = known.get(index), PurePosixPath(Path(path).relative_to(dataset.root))
+            if entry is None and not listed and dataset.version >= (3, 0):
+                message = f"{count} frames wait to be encoded, and the list of episodes was never written"
+                report.add("frames_unencoded", message, place, episode=index, camera=key)
+                continue
             if entry is None:
                 report.add("frames_orphaned", f"{count} frames of an episode that is not listed", place, episode=index)
                 continue
