@@ -1,6 +1,7 @@
 """The depth stage: one map a frame, the same bytes however it was interrupted, and a description to be trusted."""
 
 import json
+import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
@@ -394,3 +395,11 @@ def test_damaged_videos_name_themselves(tmp_path: Path, use: Use) -> None:
     path.write_bytes(path.read_bytes()[:-300])
     with pytest.raises(InputError, match=r"episode_000000\.mp4"):
         run(of, tmp_path / "scratch")
+
+
+def test_without_torch_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)  # as where there is none
+    with pytest.raises(EpisodedError) as refused:
+        run(episode(tmp_path / "data", 3), tmp_path / "scratch")
+    assert refused.value.code == "extra_missing"
+    assert "episoded[depth]" in refused.value.hint

@@ -137,12 +137,17 @@ def _one_eye(case: Case) -> Frames:
 
 
 def _check_devices(devices: Sequence[str]) -> None:
-    """The driver shows a GPU that torch cannot use: said before a model is loaded, with what mends it."""
-    if not any(device.startswith("cuda") for device in devices):
-        return
-    import torch
+    """No torch, or one that cannot use the GPU that the driver shows: said before a model is loaded.
 
-    if not torch.cuda.is_available():
+    Raises EpisodedError: `extra_missing`, `gpu_unusable`.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise EpisodedError(
+            "extra_missing", f"torch cannot be imported: {error}", "pip install 'episoded[depth]', then retry"
+        ) from error
+    if any(device.startswith("cuda") for device in devices) and not torch.cuda.is_available():
         raise EpisodedError(
             "gpu_unusable",
             f"torch {torch.__version__} cannot use the GPU of this machine",
