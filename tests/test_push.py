@@ -338,15 +338,25 @@ class TestRefusals:
         assert digest(site.there / frame.relative_to(site.recording)) != digest(frame)
 
     def test_another_recording_of_the_same_name(self, site):
+        """It also keeps the episodes to itself that the other has not."""
         tiny(site.recording, seed=1)
         site.push()
-        before = {path: digest(path) for path in site.there.rglob("*.png")}
+        before = {path: digest(path) for path in site.there.rglob("*") if path.is_file()}
         shutil.rmtree(site.recording)
         tiny(site.recording, episodes=2, seed=2)
         done = site.push()
         assert done.code == 1
-        assert "episode_differs" in done.out
-        assert {path: digest(path) for path in before} == before
+        assert "has another episode_000000" in done.err
+        assert "--name" in done.err
+        assert {path: digest(path) for path in site.there.rglob("*") if path.is_file()} == before
+
+    def test_one_that_came_by_hand_and_is_finished_gets_no_frames_again(self, site):
+        tiny(site.recording)
+        shutil.copytree(site.recording, site.there)
+        assert episoded("process", site.there).code == 0
+        done = site.push()
+        assert (done.code, "did not come by push" in done.err) == (1, True)
+        assert not list(site.there.rglob("*.png"))
 
     def test_an_episode_that_is_not_whole_stays_here_and_is_named(self, site):
         tiny(site.recording, episodes=2)

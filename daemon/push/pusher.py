@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
 from episoded.processors import formats
-from episoded.processors.destinations.errors import TransientError
+from episoded.processors.destinations.errors import BlockedError, TransientError
 from episoded.processors.errors import EpisodedError, InputError
 
 from . import shipment as shipments
@@ -255,9 +255,13 @@ def _has_frames(shipment: Shipment) -> bool:
 
 
 def _concerns_all(error: EpisodedError) -> bool:
-    from episoded.processors.destinations.errors import BlockedError
+    """Whether no other episode can go either: there is no way there, or the dataset there is another recording.
 
-    return isinstance(error, TransientError | BlockedError) and error.code != "changed_while_sent"
+    Of two recordings of one name, the longer would else leave its last episodes with the other.
+    """
+    if error.code in ("changed_while_sent", "episode_differs"):
+        return error.code == "episode_differs"
+    return isinstance(error, TransientError | BlockedError)
 
 
 def _pauses(attempts: int | None) -> Iterator[tuple[float, bool]]:

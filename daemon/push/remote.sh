@@ -35,6 +35,7 @@ look() { # folder to stage in
         [ -f "$place/$control/pending" ] && printf 'received ' || printf 'placed '
         cat "$place/$control/received"
     else
+        [ ! -f "$place/$control/ready" ] || say_no foreign "$place/$control"
         echo 'absent'
         mkdir -p "$1"
     fi

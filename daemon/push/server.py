@@ -138,6 +138,9 @@ class Server:
             case "conflict":
                 hint = "it belongs to another recording: push under another name (--name), or move it away there"
                 return RefusedError("episode_differs", f"{where}: {about} is there with another content", hint)
+            case "foreign":
+                hint = "push under another name (--name), or go on by hand for this one"
+                return RefusedError("episode_differs", f"{where}: {about}: finished, and did not come by push", hint)
             case "no_drop":
                 return BlockedError("no_drop", f"{where} has no folder {about}", "create it, or correct the address")
             case "not_writable":
