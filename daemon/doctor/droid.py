@@ -5,7 +5,6 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from episoded.processors.calibration.index import CalibrationIndex
 from episoded.processors.errors import EpisodedError
 
 from .finding import Finding
@@ -36,6 +35,8 @@ def tracks(config: Config) -> Iterator[Finding]:
 
 
 def _index(folder: Path) -> Finding:
+    from episoded.processors.calibration.index import CalibrationIndex
+
     try:
         CalibrationIndex(folder).close()
     except EpisodedError as error:
