@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from . import finish
 from .control import read_json
+from .convert.place import is_conversion
 from .errors import from_os_error
 from .gpus import Gpus, Room
 from .guard import Guard
@@ -90,7 +91,7 @@ def plan(view: DropView, config: Config) -> Plan:
     for dataset in view.datasets:
         lane: list[Job] = []
         left += _untouchable(dataset)
-        for episode in dataset.episodes:
+        for episode in () if is_conversion(dataset.root) else dataset.episodes:
             if reason := _why_not(dataset, episode):
                 left.append(reason)
             elif episode.markers.ready:
@@ -137,6 +138,9 @@ def _is_untidy(episode: EpisodeView) -> bool:
 
 
 def _untouchable(dataset: DatasetView) -> Iterator[Left]:
+    if is_conversion(dataset.root):
+        why = "was converted from another dataset, and is kept up to date with that one"
+        yield Left(dataset, None, why, "process the dataset that it was converted from", blocks=False)
     if refusal := dataset.listing.refusal:
         yield Left(dataset, None, refusal.message, refusal.hint)
     for name, reason in dataset.listing.orphans:

@@ -21,7 +21,7 @@ from episoded.daemon.scan import Scanner
 from episoded.daemon.supervisor import Ending
 from episoded.processors.lerobot.dataset import read_dataset
 from lerobot_data import finish, recording
-from recordings import contents, tiny
+from recordings import contents, snapshot, tiny
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -108,6 +108,14 @@ class TestProcess:
         dataset = recording(tmp_path / "fold")
         assert episoded("process", dataset, config=settings).code == 0
         assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["fold"]
+
+    def test_a_conversion_itself_is_left_alone(self, tmp_path: Path, settings: Path):
+        dataset = finish(recording(tmp_path / "fold"))
+        export(Work(dataset, dataset, "episode_000000", "lerobot", Pipeline(name="p", lerobot_version="v3.0")))
+        before = snapshot(tmp_path / "fold_v30")
+        done = episoded("process", tmp_path / "fold_v30", config=settings)
+        assert "was converted from another dataset" in done.out
+        assert snapshot(tmp_path / "fold_v30") == before
 
 
 class TestWhen:
