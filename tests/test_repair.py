@@ -110,6 +110,14 @@ class TestRenumbering:
         assert info_of(root)["total_episodes"] == 3
         assert info_of(root)["splits"] == {"train": "0:3"}
 
+    @pytest.mark.parametrize("frames", ["keep", "after_ready"])
+    def test_the_chain_takes_the_episodes_under_their_new_numbers(self, tmp_path: Path, frames: str) -> None:
+        root = finish(recording(tmp_path / "dataset", episodes=4, frames=6), remove_inputs=frames)
+        remove_episode(root, 1)
+        mend(root)
+        finish(root, remove_inputs=frames)  # every episode becomes ready
+        assert codes(root) <= {"frames_left"}
+
     def test_nothing_is_renumbered_while_an_episode_cannot_be_read(self, tmp_path: Path) -> None:
         root = finish(recording(tmp_path / "dataset", episodes=4, frames=6))
         remove_episode(root, 1)

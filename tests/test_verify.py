@@ -176,3 +176,8 @@ def test_every_kind_is_documented() -> None:
         assert kind.remedy in words, code
         assert kind.v2 in words, code
         assert kind.v3 in words, code
+
+
+def test_who_is_sent_to_the_repair_is_mended_there() -> None:
+    sent = {code for code, kind in CATALOGUE.items() if "episoded repair" in kind.remedy}
+    assert sent == {code for code, kind in CATALOGUE.items() if kind.repairable}

@@ -76,7 +76,12 @@ META: Final = {
         REPAIR,
         repairable=True,
     ),
-    "episode_empty": Kind("error", "its statistics and index ranges break", "its index ranges break", REPAIR),
+    "episode_empty": Kind(
+        "error",
+        "its statistics and index ranges break",
+        "its index ranges break",
+        "record it again, or take it out: its line in the list of episodes and its files",
+    ),
     "total_episodes": Kind(
         "error",
         f"too many: {HUB}; too few: the last episodes are not seen",
