@@ -597,6 +597,12 @@ class TestDepth:
         np.testing.assert_array_equal(found, DepthCodes(depth_max=4.0).of_millimetres(depth_picture((48, 64), 0, 0)))
         assert info_of(root)["features"][DEPTH]["info"]["video.depth_max"] == 4.0
 
+    def test_pictures_of_another_kind_are_not_taken_for_depth(self, tmp_path: Path) -> None:
+        root = recording(tmp_path, depth=True)
+        for number in range(5):
+            frame(root, number, DEPTH).with_suffix(".tiff").rename(frame(root, number, DEPTH))
+        assert refused(root).code == "frames_not_tiff"
+
     def test_a_frame_that_ends_early_fails_its_episode_by_name(self, tmp_path: Path) -> None:
         root = recording(tmp_path, depth=True)
         path = frame(root, 2, DEPTH).with_suffix(".tiff")

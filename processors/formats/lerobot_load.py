@@ -76,8 +76,8 @@ def load_camera(
 ) -> tuple[Camera, list[str]]:
     """One camera with its frames, or with the video that it has already, and what is worth knowing about it.
 
-    Raises InputError: `frames_missing`, `frames_ambiguous`, `frames_not_png`, `video_misplaced`, `lfs_pointer`,
-    `symlink_outside`.
+    Raises InputError: `frames_missing`, `frames_ambiguous`, `frames_not_png`, `frames_not_tiff`, `video_misplaced`,
+    `lfs_pointer`, `symlink_outside`.
     """
     key, video = feature.key, info.video(feature.key, index)
     for base in dict.fromkeys((root, output)):
@@ -157,6 +157,12 @@ def _frames_missing(
     """Which frame is not there, and the likely reason as far as it can be seen."""
     what = f"{key} of {episode_id(index)}"
     if folder is None or not folder.frames:
+        if folder is not None and folder.pictures and folder.pictures[0].lower().endswith(".png"):
+            return InputError(
+                "frames_not_tiff",
+                f"{what}: {folder.pictures[0]} in {folder.path} is a PNG, the frames of a depth camera are TIFF files",
+                "upload the frames as they were recorded, then retry",
+            )
         if folder is not None and folder.pictures:
             return InputError(
                 "frames_not_png",

@@ -51,7 +51,7 @@ class _Look(Look):
         path = self.root / name
         self._count(path.stat())
         if not parquet_ends(path):
-            if pid := writer_of(path):
+            if pid := writer_of(path, recently=True):
                 self.newest = time.time_ns()  # it changes as long as somebody has it open, however long that takes
             self.missing.append(f"the end of {name}" + (f", which process {pid} is writing" if pid else ""))
 

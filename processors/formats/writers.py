@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
+import math
 import os
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_WRITING = os.O_WRONLY | os.O_RDWR
+_WRITING: Final = os.O_WRONLY | os.O_RDWR
+_RECENT_S: Final = 2.0
+_MOST: Final = 1000
+#: (device, inode) -> when it was asked about, by the monotonic clock, and the answer.
+_asked: dict[tuple[int, int], tuple[float, int | None]] = {}
 
 
-def writer_of(path: Path) -> int | None:
+def writer_of(path: Path, *, recently: bool = False) -> int | None:
     """The pid of a process on this machine that has the file open for writing; None when none is seen.
 
     Processes of other users are seen by root only, those of other machines by nobody: it can prove that a file is
-    being written, never that it is not.
+    being written, never that it is not. `recently`: an answer of the last seconds will do, where the same file is asked
+    about for each of a hundred episodes.
     """
     try:
         status = path.stat()
     except OSError:
         return None
-    own, same = str(os.getpid()), (status.st_dev, status.st_ino)
+    same, now = (status.st_dev, status.st_ino), time.monotonic()
+    asked_at, pid = _asked.get(same, (-math.inf, None))
+    if not recently or now - asked_at > _RECENT_S:
+        pid = _find_writer(same)
+        if len(_asked) > _MOST:
+            _asked.clear()
+        _asked[same] = (now, pid)
+    return pid
+
+
+def _find_writer(same: tuple[int, int]) -> int | None:
+    own = str(os.getpid())
     for pid in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208 - names only
         if pid != own and _writes(pid, same):
             return int(pid)
