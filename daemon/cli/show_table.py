@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..state import State
-from .terminal import duration, plural, shown, size
+from .terminal import commit_id, duration, plural, shown, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,7 +105,7 @@ def _destinations(listed: tuple[DestinationStory, ...]) -> Table:
     for one in listed:
         if one.at:
             at, state = _when(one.at), Text("published", "green")
-            grid.add_row(one.name, state, str(one.files), shown((one.commit or "")[:12]), f"{shown(one.place)}, {at}")
+            grid.add_row(one.name, state, str(one.files), commit_id(one.commit), f"{shown(one.place)}, {at}")
         if one.blocked:
             grid.add_row(one.name, Text("blocked", "bold red"), "", "", shown(one.blocked.get("message", "")))
     return grid

@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from .terminal import duration, first_few, plural, shown, size
+from .terminal import commit_id, duration, first_few, plural, shown, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -52,7 +52,7 @@ def _now(one: Destination, now: float) -> Text:
     if one.doing:
         return Text({"stage": "sending", "commit": "committing", "probe": "asking"}.get(one.doing, one.doing), "cyan")
     if one.last_commit_at:
-        return Text(f"last commit {shown(one.last_commit or '')[:12]}, {duration(now - one.last_commit_at)} ago", "dim")
+        return Text(f"last commit {commit_id(one.last_commit)}, {duration(now - one.last_commit_at)} ago", "dim")
     return Text("")
 
 

@@ -67,6 +67,12 @@ def size(count: float) -> str:
     return f"{count:.0f} bytes"
 
 
+def commit_id(commit: str | None) -> str:
+    """A commit as people quote it: of a git sha the first digits, anything else whole."""
+    text = commit or ""
+    return text[:12] if len(text) == 40 else shown(text)
+
+
 def plural(count: int, noun: str) -> str:
     """`1 episode`, `12 episodes`."""
     return f"{count} {noun}" + ("" if count == 1 else "s")
