@@ -6,8 +6,7 @@ import collections
 import math
 import os
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -20,6 +19,7 @@ from .gpus import NO_GPU, NONE, Gpus, Room
 from .guard import Guard
 from .jobs import Job
 from .state import State
+from .stumbles import Stumbles
 from .work import prepare_output, work_for
 
 if TYPE_CHECKING:
@@ -34,19 +34,6 @@ if TYPE_CHECKING:
     Choice = tuple[Kind, DatasetView, EpisodeView]
 
 log = structlog.get_logger()
-
-#: Seconds that an episode rests after a job that left no record of how it ended; doubled each time, up to the cap.
-STUMBLE_S: Final = 1.0
-STUMBLE_CAP_S: Final = 300.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Stumble:
-    """How often in a row an episode's jobs ended without a word, and until when it rests."""
-
-    count: int
-    until: float
-    reason: str
 
 
 class Dispatcher:
@@ -71,7 +58,7 @@ class Dispatcher:
         self._tracker = UploadTracker(clock)
         self._datasets: list[DatasetView] = []
         self._ended: set[Path] = set()
-        self._stumbles: dict[Path, _Stumble] = {}
+        self._stumbles = Stumbles(clock)
         self._turns: dict[Path, int] = {}
         self._tried: set[Path] = set()
         self._handed_over: set[Path] = set()
@@ -97,29 +84,19 @@ class Dispatcher:
         return any(changed)
 
     def ended(self, ending: Ending) -> None:
-        """A job ended: what the last scan said of its episode no longer holds.
-
-        Where it left no word on disk (a disk too full for one, a worker that cannot start), nothing but this memory
-        keeps it from being begun again at once, and again.
-        """
+        """A job ended: what the last scan said of its episode no longer holds."""
         path = ending.job.work.control.path
         if ending.job.kind == "export":
             self._exports.ended(ending)
             return
         self._ended.add(path)
         (self._handed_over.add if ending.ended == "handed_over" else self._handed_over.discard)(path)
-        if _is_wordless(ending):
-            count = self._stumbles[path].count + 1 if path in self._stumbles else 1
-            pause_s = min(STUMBLE_S * 2.0 ** (count - 1), STUMBLE_CAP_S)
-            self._stumbles[path] = _Stumble(count, self._clock() + pause_s, ending.reason or ending.ended)
-        else:
-            self._stumbles.pop(path, None)
+        self._stumbles.ended(ending)
 
     def look_again_s(self) -> float:
         """Seconds until time alone changes something: an episode has rested, an upload been quiet, for long enough."""
         now = self._clock()
-        stumbles = (stumble.until for stumble in self._stumbles.values())
-        times = (*stumbles, *self._judged_again.values(), *self._grace.values(), *self._exports.due())
+        times = (*self._stumbles.ends(), *self._judged_again.values(), *self._grace.values(), *self._exports.due())
         return min((at - now for at in times if at > now), default=math.inf)
 
     def next_jobs(self, busy: list[Job], slots: int, gpus: Gpus = NONE) -> list[Job]:
@@ -127,8 +104,7 @@ class Dispatcher:
 
         Episodes whose next stage needs a GPU get free ones of `gpus`; those workers come on top of `slots`.
         """
-        resting = {path for path, stumble in self._stumbles.items() if self._clock() < stumble.until}
-        skip = self._ended | resting | {job.work.control.path for job in busy}
+        skip = self._ended | self._stumbles.resting() | {job.work.control.path for job in busy}
         room = Room(slots - sum(not job.on_gpu for job in busy), gpus.free(busy))
         chosen = [(choice, self._wants_gpu(choice, gpus)) for choice in self._queue(skip, room, gpus)]
         threads = max(1, len(os.sched_getaffinity(0)) // max(1, len(busy) + len(chosen)))
@@ -186,8 +162,7 @@ class Dispatcher:
         """Keep no memory of episodes that are not there any more, or past the point where it mattered."""
         episodes = {episode.control.path: episode for dataset in self._datasets for episode in dataset.episodes}
         self._tracker.keep({path for path, episode in episodes.items() if episode.markers.generation == 0})
-        self._stumbles = {path: stumble for path, stumble in self._stumbles.items() if path in episodes}
-        self.held |= {str(path): stumble.reason for path, stumble in self._stumbles.items()}
+        self.held |= self._stumbles.keep(episodes)
         self._tried &= episodes.keys()
         self._handed_over &= episodes.keys()
         self._grace = {path: until for path, until in self._grace.items() if path in episodes}
@@ -299,14 +274,3 @@ class Dispatcher:
 def _signature(path: Path) -> tuple[int, int, int]:
     status = path.stat()
     return status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _is_wordless(ending: Ending) -> bool:
-    """Whether a job did not end well, and no marker says so."""
-    if ending.ended not in ("error", "died", "lost", "vanished"):
-        return False
-    try:
-        markers = ending.job.work.control.markers()
-    except OSError:
-        return True
-    return markers.outcome is None and not markers.final

@@ -207,7 +207,7 @@ def _datasets_below(folder: Path, depth: int = 1, *, videos: bool = False) -> It
             yield path, "its name is no UTF-8, which the libraries that read tables and videos need: rename it"
         elif child.is_symlink():
             yield path, "a symlink: not followed, it may leave the drop folder or lead to a dataset twice"
-        elif child.is_dir() and not is_conversion(path):
+        elif child.is_dir():
             try:
                 yield from _datasets_at(path, depth, videos=videos)
             except OSError as error:
@@ -217,6 +217,8 @@ def _datasets_below(folder: Path, depth: int = 1, *, videos: bool = False) -> It
 
 
 def _datasets_at(path: Path, depth: int, *, videos: bool) -> list[tuple[Path, str]]:
+    if is_conversion(path):
+        return []
     if formats.detect(path):
         return [(path, "")]
     if depth < MAX_DEPTH and _any_dataset(inner := list(_datasets_below(path, depth + 1, videos=videos))):

@@ -10,10 +10,11 @@ import pytest
 from episoded.daemon.attempts import is_waiting
 from episoded.daemon.chain import work_on
 from episoded.daemon.config import Config
-from episoded.daemon.dispatch import STUMBLE_S, Dispatcher
+from episoded.daemon.dispatch import Dispatcher
 from episoded.daemon.guard import Guard
 from episoded.daemon.jobs import Job
 from episoded.daemon.scan import Scanner
+from episoded.daemon.stumbles import STUMBLE_S
 from episoded.daemon.supervisor import Ending
 from episoded.daemon.worker import StopRequests, perform
 from recordings import EPISODE, Originals, broken_laws, leftovers, tiny, work
