@@ -206,6 +206,16 @@ class TestWhatIsMadeAnew:
                 assert one[0][0] == pytest.approx(other[0][0], abs=0.02)
         assert found["count"] == true["count"]
 
+    def test_the_statistics_of_a_v20_dataset(self, tmp_path: Path) -> None:
+        root = finish(recording(tmp_path / "dataset", version="v2.0", frames=6))
+        true = json.loads((root / "meta/stats.json").read_text())
+        (root / "meta/stats.json").unlink()
+        assert codes(root) == {"stats_missing"}
+        mend(root)
+        assert codes(root, deep=True) == set()
+        found = json.loads((root / "meta/stats.json").read_text())
+        assert found["action"]["mean"] == pytest.approx(true["action"]["mean"])
+
     def test_other_lines_stay_byte_for_byte(self, whole: dict[str, Path], tmp_path: Path) -> None:
         root = tmp_path / "dataset"
         shutil.copytree(whole[V21], root)
