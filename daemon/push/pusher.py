@@ -68,6 +68,8 @@ class Pusher:
     rsync_options: Sequence[str] = ()
     stop: threading.Event = field(default_factory=threading.Event)
     _looks: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    #: What this run has seen to: the files of 100 episodes are not looked at again every two seconds.
+    _done: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.receipts = Receipts(self.root, str(self.server))
@@ -87,7 +89,7 @@ class Pusher:
         if listing.refusal:
             raise listing.refusal
         whole, others = [], [Waiting(name, why) for name, why in listing.orphans]
-        if self._layout().name == shipments.LINED:
+        if self._layout().name == shipments.LINED and not still:
             too_large = shipments.shared_files(self.root)[1]
             others += [
                 Waiting(path, "belongs to no episode, and is too large to go along: copy it") for path in too_large
@@ -156,11 +158,12 @@ class Pusher:
             if self.stop.is_set():
                 break
             name = episode or "dataset"
-            if name in self.refused and not self.refused[name].retryable:
+            if name in self._done or (name in self.refused and not self.refused[name].retryable):
                 continue
             try:
                 count += self.push(episode)
                 self.refused.pop(name, None)
+                self._done.add(name)
             except EpisodedError as error:
                 if _concerns_all(error):
                     raise
