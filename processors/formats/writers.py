@@ -30,7 +30,7 @@ def writer_of(path: Path, *, recently: bool = False) -> int | None:
         return None
     same, now = (status.st_dev, status.st_ino), time.monotonic()
     asked_at, pid = _asked.get(same, (-math.inf, None))
-    if not recently or now - asked_at > _RECENT_S:
+    if not recently or now - asked_at > _RECENT_S or (pid is not None and not _writes(str(pid), same)):
         pid = _find_writer(same)
         if len(_asked) > _MOST:
             _asked.clear()
