@@ -19,21 +19,26 @@ import clips
 from contestants import RATE, SIZE, Job, LeRobot
 from encode import quality
 
+from episoded.processors.media.clip import Clip
+from episoded.processors.media.concat import join
 from episoded.processors.media.frames import FrameReader
 from episoded.processors.media.writer import Encoding, VideoWriter
 
+TRAINING = "x264, g 2, no B frames, CAVLC (`training`)"
 X264 = {"preset": "fast", "crf": "23"}
 VARIANTS = {
     "x264, g 250 (`brief`)": ("libx264", {**X264, "g": "250"}),
     "x264, g 2": ("libx264", {**X264, "g": "2"}),
     "x264, g 2, no B frames": ("libx264", {**X264, "g": "2", "bf": "0"}),
-    "x264, g 2, no B frames, CAVLC (`training`)": ("libx264", {**X264, "g": "2", "bf": "0", "coder": "cavlc"}),
+    TRAINING: ("libx264", {**X264, "g": "2", "bf": "0", "coder": "cavlc"}),
     "x264, g 2, no B frames, tune fastdecode": ("libx264", {**X264, "g": "2", "bf": "0", "tune": "fastdecode"}),
     "the same at crf 22": ("libx264", {**X264, "crf": "22", "g": "2", "bf": "0", "tune": "fastdecode"}),
     "SVT-AV1 preset 12, crf 30, g 2 (`lerobot`)": ("libsvtav1", {"preset": "12", "crf": "30", "g": "2"}),
 }
 READS = 60
 REPEATS = 3
+#: Episodes in one file, as LeRobot v3.0 keeps them.
+JOINED = 100
 
 
 def read(path: Path, index: int) -> None:
@@ -73,6 +78,14 @@ def write(job: Job, codec: str, options: dict[str, str]) -> float:
     return (time.process_time() - started) / len(frames) * 1e3
 
 
+def read_joined(video: Path, frames: int) -> float:
+    """CPU milliseconds of one frame in a file of many episodes: its index is longer, and is read at each opening."""
+    path = video.with_name("joined.mp4")
+    join([Clip(video, 0, frames)] * JOINED, path, RATE)
+    chance = random.Random(2)
+    return read_all(path, [chance.randrange(frames * JOINED) for _ in range(READS)])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clip", choices=list(clips.CLIPS), default="robot")
@@ -97,6 +110,10 @@ def main() -> None:
             print(
                 f"| {name} | {size:.1f} | {psnr:.2f} | {encode_ms:.1f} | {random_ms:.1f} | {torchcodec} |", flush=True
             )
+            if name == TRAINING:
+                training = job.video
+        joined_ms = read_joined(training, given.frames)
+        print(f"\n`training`, {JOINED} episodes in one file: {joined_ms:.1f} ms (PyAV)")
     if lerobot is not None:
         lerobot.close()
 
