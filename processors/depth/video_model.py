@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -126,8 +127,12 @@ def video_depth_anything(
 
     `model`: a name of `weights.CHECKPOINTS`. `input_size`: the short side at which the model sees a picture, a multiple
     of 14. `alignment`: None is "anchored" for relative models, "none" for metric ones.
-    Raises as `weights.find`.
+    Raises as `weights.find`, and `EpisodedError` (`no_torch`).
     """
+    if find_spec("torch") is None:
+        raise EpisodedError(
+            "no_torch", "depth models need torch, which is not installed", "pip install 'episoded[depth]'"
+        )
     wanted = weights.checkpoint(model)
     found = weights.find(wanted, path)
     digest = weights.sha256(found)
