@@ -49,13 +49,18 @@ def _find_writer(same: tuple[int, int]) -> int | None:
 def _writes(pid: str, same: tuple[int, int]) -> bool:
     folder = f"/proc/{pid}/fd"
     try:
-        for number in os.listdir(folder):  # noqa: PTH208 - names only
-            status = os.stat(f"{folder}/{number}")  # noqa: PTH116 - follows the link to the open file itself
-            if (status.st_dev, status.st_ino) == same and _flags(pid, number) & _WRITING:
-                return True
+        numbers = os.listdir(folder)  # noqa: PTH208 - names only
     except OSError:
-        pass  # it ended, or is not ours to look into
-    return False
+        return False  # it ended, or is not ours to look into
+    return any(_is_open_for_writing(pid, number, same) for number in numbers)
+
+
+def _is_open_for_writing(pid: str, number: str, same: tuple[int, int]) -> bool:
+    try:
+        status = os.stat(f"/proc/{pid}/fd/{number}")  # noqa: PTH116 - follows the link to the open file itself
+        return (status.st_dev, status.st_ino) == same and bool(_flags(pid, number) & _WRITING)
+    except OSError:
+        return False  # closed since
 
 
 def _flags(pid: str, number: str) -> int:
