@@ -13,7 +13,6 @@ from commandline import configure, episoded, on_terminal, plain
 from depth_golden import loaded
 from episoded.daemon import chain, gpus, target
 from episoded.daemon.config import Config
-from episoded.daemon.control import ControlDir
 from episoded.daemon.dispatch import Dispatcher
 from episoded.daemon.errors import InputError
 from episoded.daemon.guard import Guard
@@ -86,9 +85,8 @@ class TestCompleteness:
         config.write_text(config.read_text() + f'[[drop]]\npath = "{tmp_path / "drop"}"\npipeline = "depth"\n')
         done = episoded("submit", path, config=config)
         assert done.code == 0, done.err
-        assert ControlDir.of(tmp_path / "drop" / "clip.mp4.out", "clip").markers().pending or list(
-            (tmp_path / "drop").rglob("pending")
-        )
+        station = Station(tmp_path / "drop", "marker")
+        assert station.offers() == ["clip.mp4/clip"]
 
     def test_not_where_the_pipeline_knows_nothing_of_videos(self, tmp_path: Path) -> None:
         station = Station(tmp_path / "drop", "rename", "default")
