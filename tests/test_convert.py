@@ -327,6 +327,12 @@ class TestRefusals:
             convert(source, output, "v3.0")
         assert code(refused) == "conversion_busy"
 
+    def test_one_that_is_being_repaired(self, source: Path):
+        (source / ".episoded/repairing").touch()
+        with pytest.raises(NotAvailableError) as refused:
+            convert(source, source.with_name("out"), "v3.0")
+        assert code(refused) == "being_repaired"
+
     def test_a_file_of_somebody_else_is_kept(self, source: Path):
         output = to_v30(source)
         there = output / "data/chunk-000/file-000.parquet"

@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,7 +26,8 @@ from episoded.processors.lerobot.inspect import inspect_dataset
 from episoded.processors.lerobot.v30_layout import V30
 
 from .. import checkpoint, fsio
-from ..errors import Cancelled, EpisodedError, UsageError
+from ..control import is_being_repaired
+from ..errors import Cancelled, EpisodedError, NotAvailableError, UsageError
 from .admission import check_extent, check_place, check_sizes, introduce, sizes_of
 from .finished import finished_episodes
 from .records import FileRecord, Records
@@ -53,43 +56,50 @@ def convert(
     """Bring the dataset at `output` up to date with the one at `root`, in `version` ("v2.1" or "v3.0").
 
     Episodes are taken in order up to the first that is not finished, or of which `ready(index)` is false. What was made
-    is inspected as `episoded verify` does it; `inspect_all`: the whole result, whatever was made. Raises
-    InputError for a source that cannot be converted, UsageError (`same_version`, `output_taken`, `output_recorded_on`)
-    and NotAvailableError (`conversion_busy`).
+    is inspected as `episoded verify` does it; `inspect_all`: the whole result, whatever was made. Raises InputError for
+    a source that cannot be converted, UsageError (`same_version`, `output_taken`, `output_inside`, `source_shrunk`,
+    `output_recorded_on`) and NotAvailableError (`conversion_busy`, `being_repaired`).
     """
     started = time.monotonic()
     dataset = read_dataset(root)
     if dataset.version_name == version:
         raise UsageError("same_version", f"{root} is {version} already", "there is nothing to convert")
+    if is_being_repaired(root):
+        raise NotAvailableError("being_repaired", f"{root} is being repaired", "convert it once that is done")
     records = Records(output)
     check_place(root, records)
     with records.locked():
         introduce(records, root, dataset.version_name, version)
         result = Result(str(root), str(output), dataset.version_name, version)
-        _Pass(dataset, version, records, hooks, sizes or sizes_of(records), threads, result, whole=inspect_all).run(
-            ready
-        )
+        sizes = sizes or sizes_of(records)
+        _Pass(dataset, version, records, result, hooks, sizes, threads, inspect_all).run(ready)
     result.seconds = round(time.monotonic() - started, 3)
     return result
 
 
+@dataclass
 class _Pass:
-    def __init__(
-        self,
-        dataset: Dataset,
-        version: str,
-        records: Records,
-        hooks: Hooks,
-        sizes: Sizes,
-        threads: int,
-        result: Result,
-        *,
-        whole: bool,
-    ) -> None:
-        self.dataset, self.records, self.hooks, self.sizes = dataset, records, hooks, sizes
-        self.threads, self.result, self.whole = threads, result, whole
-        self.fresh: set[str] = set()
-        self.source = Source(dataset, version, _picture_statistics(dataset))
+    """One pass over a dataset; `fresh` are the files that it has made."""
+
+    dataset: Dataset
+    version: str
+    records: Records
+    result: Result
+    hooks: Hooks
+    sizes: Sizes
+    threads: int
+    whole: bool
+    fresh: set[str] = field(default_factory=set)
+
+    @cached_property
+    def source(self) -> Source:
+        """The dataset, with what is known of its pictures."""
+        return Source(self.dataset, self.version, _picture_statistics(self.dataset))
+
+    @cached_property
+    def scratch(self) -> Path:
+        """A private folder, empty at first."""
+        return self.records.scratch()
 
     def run(self, ready: Callable[[int], bool] | None) -> None:
         entries, self.result.left = finished_episodes(self.dataset, ready)
@@ -98,7 +108,6 @@ class _Pass:
         if not episodes:
             return
         check_sizes(self.dataset.root, episodes, self.source.cameras)
-        self.scratch = self.records.scratch()
         made = products(self.source.version, episodes, self.source.cameras, self.sizes)
         self._make_all(made, {one.index: one for one in episodes})
         self._remove_outdated(made)
