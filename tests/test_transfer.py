@@ -9,10 +9,12 @@ import pytest
 
 from episoded.daemon.control import CONTROL, ControlDir, read_json
 from episoded.daemon.publisher import companions, manifest, receipts
+from episoded.daemon.publisher.manifest import Item
 from episoded.processors.destinations.errors import TransientError
+from hub_server import HubServer
 from publishing import Sender, artifacts, dataset, destination, items, names, ready, receipt
 from recordings import EPISODE, copy
-from sites import FolderSite
+from sites import FolderSite, HubSite
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -306,3 +308,37 @@ def test_control_files_are_read_by_nobody_as_markers(arm: Path, sender: Sender) 
     """`shared.there.json` and the like lie beside the episodes, and are none."""
     sender.commit(arm)
     assert read_json(arm / CONTROL / "shared.there.json")["whole"] is True
+
+
+class TestOthersGoOn:
+    def test_metadata_that_is_half_written_is_not_sent_and_holds_no_episode_up(
+        self, sender: Sender, site: FolderSite, arm: Path, made: Path, tmp_path: Path
+    ) -> None:
+        """Recorders write info.json in place."""
+        leg = copy(made, tmp_path / "leg")
+        with sender.places.held():
+            sender.transfer.stage([*items(arm), *items(leg)])
+        whole = (arm / "meta/info.json").read_bytes()
+        (arm / "meta/info.json").write_bytes(whole[:50])
+        with sender.places.held():
+            outcome = sender.transfer.commit([*items(arm), *items(leg)], [dataset(arm), dataset(leg)])
+        assert len(outcome.proven) == 4
+        assert artifacts(site.root / "leg") == artifacts(leg)
+        assert site.read("arm/meta/info.json") is None
+        (arm / "meta/info.json").write_bytes(whole)
+        assert not companions.is_settled(dataset(arm), sender.config)
+        with sender.places.held():
+            sender.transfer.shared([dataset(arm)])
+        assert site.read("arm/meta/info.json") == whole
+
+    def test_a_name_that_can_be_no_repo_blocks_its_own_dataset(self, tmp_path: Path, arm: Path) -> None:
+        pytest.importorskip("huggingface_hub")
+        with HubServer(tmp_path / "hub") as hub:
+            site = HubSite(hub, tmp_path, dataset="arm")
+            sender = Sender(site, tmp_path / "state")
+            bad = [Item("not a name!", item.root, item.output, item.episode, item.format) for item in items(arm)]
+            with sender.places.held():
+                outcome = sender.transfer.commit(bad, [dataset(arm)])
+            assert outcome.proven == ()
+            told = receipts.read_block(ControlDir.of(arm, EPISODE), "there")
+            assert "not a name!" in told["message"]

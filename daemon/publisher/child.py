@@ -20,7 +20,6 @@ from episoded.processors.destinations.errors import BlockedError, RefusedError, 
 
 from .. import logs
 from ..attempts import as_episoded_error
-from ..errors import EpisodedError
 from ..worker import die_with_parent, volunteer_for_oom
 from . import companions
 from .jobs import Job, Moving, Outcome, Trouble
@@ -64,7 +63,7 @@ class Courier:
                         return self._transfer.commit(job.items, job.datasets)
                     case "shared":
                         return self._transfer.shared(job.datasets)
-        except (EpisodedError, OSError, ValueError, RuntimeError) as error:
+        except Exception as error:
             self._places.forget()
             return Outcome(trouble=trouble_of(error))
 

@@ -17,16 +17,19 @@ from . import shared
 from .manifest import Aim
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from episoded.processors.destinations.base import Destination, File
 
     from .jobs import Dataset
     from .settings import DestinationConfig
 
 
-def taken(dataset: Dataset, config: DestinationConfig, aim: Aim, destination: Destination) -> list[File]:
-    """The files that go along now: copies of the shared ones, and the card."""
-    files = list(shared.snapshot(dataset, config, aim))
+def taken(dataset: Dataset, config: DestinationConfig, aims: Collection[Aim], destination: Destination) -> list[File]:
+    """The files that go along now to these folders of a place: copies of the shared ones, and the card of the place."""
+    files = list(shared.snapshot(dataset, config, aims))
     if isinstance(destination, Catalogue):
+        aim = next(iter(aims))
         name = dataset.name if not aim.folder else aim.place.rpartition("/")[2]
         if card := destination.card(name, _info(files, aim) if not aim.folder else {}):
             files.append(shared.written(dataset, config, "README.md", card))

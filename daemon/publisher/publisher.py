@@ -13,6 +13,7 @@ import structlog
 
 from .. import fsio
 from ..control import CONTROL
+from ..errors import EpisodedError
 from . import companions, desk, receipts
 from .jobs import Dataset, Moving, Outcome, Trouble
 from .lane import Lane
@@ -196,8 +197,8 @@ def _is_unsettled(dataset: Dataset, config: DestinationConfig) -> bool:
     try:
         there = any((dataset.output / CONTROL).glob(f"*/published.{config.name}"))
         return there and not companions.is_settled(dataset, config)
-    except OSError:
-        return False
+    except (OSError, EpisodedError):
+        return False  # its metadata cannot be read (now): the scan says so, in better words
 
 
 def _status(lane: Lane) -> dict[str, Any]:

@@ -7,6 +7,7 @@ and committed together with the episodes of a batch; no receipt of an episode li
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 from typing import TYPE_CHECKING, Final
@@ -16,9 +17,11 @@ from episoded.processors.destinations.base import File
 
 from .. import checkpoint, fsio
 from ..control import CONTROL, read_json, to_json
+from ..errors import RetryableError
 from .manifest import wanted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from .jobs import Dataset
@@ -34,8 +37,11 @@ def folder_of(output: Path, destination: str) -> Path:
     return output / CONTROL / f"shared.{destination}"
 
 
-def snapshot(dataset: Dataset, config: DestinationConfig, aim: Aim) -> tuple[File, ...]:
-    """Copies of the shared files that go to this destination, all of one moment."""
+def snapshot(dataset: Dataset, config: DestinationConfig, aims: Iterable[Aim]) -> tuple[File, ...]:
+    """Copies of the shared files that go to this destination, all of one moment, once for each of the folders there.
+
+    Raises RetryableError (`meta_unsettled`) while one of them is being written.
+    """
     folder = folder_of(dataset.output, config.name)
     fsio.remove_tree(folder)
     fsio.make_dirs(folder, below=dataset.output)
@@ -46,8 +52,8 @@ def snapshot(dataset: Dataset, config: DestinationConfig, aim: Aim) -> tuple[Fil
             if wanted(config, str(name)):
                 copy = folder / f"{number:06d}"
                 _take(dataset.output / name, copy)
-                taken.append((copy, aim.target(str(name))))
-    return tuple(File(copy, target, copy.stat().st_size, checkpoint.sha256(copy)) for copy, target in taken)
+                taken.append((copy, str(name), copy.stat().st_size, checkpoint.sha256(copy)))
+    return tuple(File(copy, aim.target(name), size, digest) for aim in aims for copy, name, size, digest in taken)
 
 
 def written(dataset: Dataset, config: DestinationConfig, target: str, content: bytes) -> File:
@@ -87,7 +93,13 @@ def _stamp(dataset: Dataset, config: DestinationConfig) -> Path:
 
 
 def _take(source: Path, copy: Path) -> None:
+    """Raises RetryableError for half a JSON file: recorders know no lock, and write `info.json` in place."""
     if source.stat().st_size > COPIED_UP_TO:
         os.link(source, copy)
     else:
         shutil.copyfile(source, copy)
+    if source.suffix == ".json":
+        try:
+            json.loads(copy.read_bytes())
+        except ValueError as error:
+            raise RetryableError("meta_unsettled", f"{source} is half written", "it is looked at again") from error

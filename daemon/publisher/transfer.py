@@ -14,20 +14,20 @@ import structlog
 from episoded.processors.destinations.base import File, check_sizes
 from episoded.processors.destinations.errors import MutatedError, RefusedError, TransientError
 
-from ..errors import EpisodedError
+from ..errors import EpisodedError, InputError, RetryableError
 from . import companions, manifest, receipts
 from .batch import Batch
 from .conflicts import foreign
 from .jobs import Outcome, Staged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from episoded.processors.destinations.base import Destination, Remote
 
     from .jobs import Dataset
-    from .manifest import Item, Manifest
+    from .manifest import Aim, Item, Manifest
     from .settings import DestinationConfig
     from .shards import Shards
 
@@ -80,7 +80,9 @@ class Transfer:
         for dataset in datasets:
             for aim in companions.aims_of(dataset, self.config):
                 destination = self._open_at(aim.place)
-                files = companions.taken(dataset, self.config, aim, destination)
+                files = self._taken(dataset, {aim}, destination)
+                if files is None:
+                    continue
                 todo = _missing(files, self._look(destination, files))
                 if todo:
                     commit = destination.commit(todo, f"Bring the metadata of {dataset.name} up to date")
@@ -121,12 +123,16 @@ class Transfer:
                 listed = manifest.read(item, self.config) or self._freeze(item)
             except EpisodedError as error:
                 log.warning("not_published", episode=item.episode, code=error.code, reason=error.message)
-                if error.code != "not_ready":
+                if not (error.retryable or error.code == "not_ready"):
                     receipts.block(item.control, self.config.name, error)
                 continue
             by_place.setdefault(listed.aim.place, {})[item.control.path] = (item, listed)
         for place, entries in by_place.items():
-            yield Batch(self._open_at(place), entries)
+            try:
+                yield Batch(self._open_at(place), entries)
+            except RefusedError as error:  # a place that cannot be, by the name of its dataset: the others go on
+                for item, _ in entries.values():
+                    receipts.block(item.control, self.config.name, error)
 
     def _freeze(self, item: Item) -> Manifest:
         listed = manifest.freeze(item, self.config, self._shards.choose)
@@ -184,18 +190,12 @@ class Transfer:
         """One commit of whole episodes with the shared files of their datasets; then the proof; then receipts."""
         if not batch.entries:
             return
-        touched = [dataset for dataset in datasets if batch.aims_of(dataset)]
-        beside = [
-            file
-            for dataset in touched
-            for aim in batch.aims_of(dataset)
-            for file in companions.taken(dataset, self.config, aim, batch.destination)
-        ]
-        files = [*batch.in_order, *_last_of_each_name(beside)]
+        beside = self._beside(batch, datasets)
+        files = [*batch.in_order, *_last_of_each_name(file for listed in beside.values() for file in listed)]
         try:
             todo = _missing(files, self._look(batch.destination, files))
             if todo:
-                batch.commit = batch.destination.commit(todo, batch.message(touched))
+                batch.commit = batch.destination.commit(todo, batch.message([*beside]))
             self._prove(batch.destination, files)
         except MutatedError as error:
             self._block(batch, batch.owner(error), error)
@@ -203,8 +203,27 @@ class Transfer:
             return
         for item, listed in list(batch.entries.values()):
             self._receive(batch, item, listed, batch.commit or "found there")
-        for dataset in touched:
+        for dataset in beside:
             companions.settle(dataset, self.config, batch.destination)
+
+    def _beside(self, batch: Batch, datasets: Sequence[Dataset]) -> dict[Dataset, list[File]]:
+        """What goes along, by dataset."""
+        taken = {
+            dataset: self._taken(dataset, aims, batch.destination)
+            for dataset in datasets
+            if (aims := batch.aims_of(dataset))
+        }
+        return {dataset: files for dataset, files in taken.items() if files is not None}
+
+    def _taken(self, dataset: Dataset, aims: Collection[Aim], destination: Destination) -> list[File] | None:
+        """Shared files and card; None where they cannot be read now: that holds no episode up, they follow later."""
+        try:
+            return companions.taken(dataset, self.config, aims, destination)
+        except TransientError:
+            raise
+        except (InputError, RetryableError) as error:
+            log.warning("metadata_not_published", dataset=dataset.name, code=error.code, reason=error.message)
+            return None
 
     def _look(self, destination: Destination, files: Sequence[File]) -> Mapping[str, Remote]:
         """What is there; nothing is asked where receipts are trusted instead."""
