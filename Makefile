@@ -30,6 +30,7 @@ bench: $(STAMP)  ## all benchmarks; minutes
 	$(BIN)/pip install --quiet '.[bench]'
 	$(BIN)/python benchmarks/encode.py
 	$(BIN)/python benchmarks/daemon.py
+	$(BIN)/python benchmarks/depth.py
 
 soak: $(STAMP)  ## random SIGKILLs over daemon and workers for some minutes
 	$(BIN)/python benchmarks/soak.py
