@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +15,7 @@ from episoded.processors.destinations.errors import TransientError
 from hub_server import HubServer
 from publishing import Sender, artifacts, dataset, destination, items, names, ready, receipt
 from recordings import EPISODE, copy
-from sites import FolderSite, HubSite
+from sites import FolderSite, HubSite, files, opened
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -342,3 +343,27 @@ class TestOthersGoOn:
             assert outcome.proven == ()
             told = receipts.read_block(ControlDir.of(arm, EPISODE), "there")
             assert "not a name!" in told["message"]
+
+
+class TestAFolder:
+    def test_that_is_full_takes_nothing_by_halves(self, small_disk: Path, tmp_path: Path) -> None:
+        """And goes on when there is room again."""
+        site = FolderSite(small_disk / "site")
+        destination = opened(site)
+        destination.probe()
+        listed = files(tmp_path / "source", {"a.mp4": b"a" * (3 << 20), "b.mp4": b"b" * (3 << 20)})
+        with pytest.raises(TransientError) as raised:
+            destination.stage(listed, lambda _: None)
+        assert raised.value.code == "destination_full"
+        assert list(site.root.rglob("*.part")) == []
+        destination.commit(listed[:1], "a batch")
+        assert destination.verify(listed[:1]) == {}
+
+    def test_forgets_what_was_staged_and_never_wanted(self, site: FolderSite, tmp_path: Path) -> None:
+        destination = opened(site)
+        destination.probe()
+        destination.stage(files(tmp_path / "source", {"a.mp4": b"a", "b.mp4": b"b"}), lambda _: None)
+        old, new = sorted((site.root / ".episoded/staged").iterdir())
+        os.utime(old, (0, 0))
+        destination.probe()
+        assert list((site.root / ".episoded/staged").iterdir()) == [new]

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from .base import File
 
 CHUNK: Final = 4 << 20
+#: Seconds after which staged bytes that nobody gave a name are taken for left behind.
+STALE_S: Final = 7 * 86400.0
 #: Where bytes wait for their names: on the same filesystem, and with names that no recorder or loader counts.
 STAGED: Final = PurePosixPath(".episoded/staged")
 
@@ -73,7 +75,9 @@ class Folder:
             staged.mkdir(parents=True, exist_ok=True)
             trial = staged / f"trial-{os.getpid()}"
             trial.write_bytes(b"")
+            now = trial.stat().st_mtime  # by the clock of the destination, as the times that it is compared with
             trial.unlink()
+            _sweep(staged, before=now - STALE_S)
 
     def stat(self, targets: Sequence[str]) -> Mapping[str, Remote]:
         """Size and sha256, read back from there."""
@@ -118,13 +122,18 @@ class Folder:
         """Under a name of our own until it is whole and is what it should be; a killed copy is written over."""
         part = self._staged(file).with_suffix(".part")
         digest = hashlib.sha256()
-        with file.source.open("rb") as source, part.open("wb") as copy:
-            while chunk := source.read(CHUNK):
-                copy.write(chunk)
-                digest.update(chunk)
-                moved(len(chunk))
-            copy.flush()
-            os.fsync(copy.fileno())
+        try:
+            with file.source.open("rb") as source, part.open("wb") as copy:
+                while chunk := source.read(CHUNK):
+                    copy.write(chunk)
+                    digest.update(chunk)
+                    moved(len(chunk))
+                copy.flush()
+                os.fsync(copy.fileno())
+        except OSError:
+            with suppress(OSError):
+                part.unlink()  # on a full disk, half a file would keep the others out as well
+            raise
         if digest.hexdigest() != file.sha256:
             part.unlink()
             raise MutatedError.of(file.target, "its content is not what was recorded when it was made")
@@ -173,6 +182,14 @@ def _read_back(path: Path) -> Remote:
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         return Remote(os.fstat(file.fileno()).st_size, "sha256:" + hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def _sweep(staged: Path, before: float) -> None:
+    """Remove what was staged for batches that never came; who still wants it stages it again."""
+    for path in staged.iterdir():
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime < before:
+                path.unlink()
 
 
 def _sync(folder: Path) -> None:
