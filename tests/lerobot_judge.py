@@ -82,6 +82,8 @@ def build(name: str) -> None:
 
 def ask(name: str, jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Have the jobs judged by the environment `name`, off the network and with caches of their own."""
+    if not is_built(name):
+        raise RuntimeError(f"{CACHE / name} is not there: make test-lerobot builds it")
     with tempfile.TemporaryDirectory() as home:
         environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": home, "PYTHONWARNINGS": "ignore"}
         command = [str(python_of(name)), str(Path(__file__)), "judge"]
