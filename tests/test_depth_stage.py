@@ -14,10 +14,11 @@ from PIL import Image
 from pydantic import ValidationError
 
 from episoded.processors.depth import ladder, meta
+from episoded.processors.depth.files import target
 from episoded.processors.depth.params import DepthParams
 from episoded.processors.depth.parts import FolderParts
 from episoded.processors.depth.reader import read_depth
-from episoded.processors.depth.stage import DepthProcessor, target
+from episoded.processors.depth.stage import DepthProcessor
 from episoded.processors.episode import Camera, Episode, FrameSource
 from episoded.processors.errors import Cancelled, EpisodedError, InputError, RetryableError
 from episoded.processors.media import ffv1, lerobot_depth, video

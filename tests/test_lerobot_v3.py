@@ -16,10 +16,10 @@ from episoded.daemon.complete import UploadTracker
 from episoded.daemon.config import DropConfig, Pipeline
 from episoded.daemon.publication import apply_edit
 from episoded.processors import formats
+from episoded.processors.depth.files import inputs
 from episoded.processors.depth.frames import look_at
 from episoded.processors.depth.frames import recorded as recorded_frames
 from episoded.processors.depth.params import DepthParams
-from episoded.processors.depth.stage import inputs
 from episoded.processors.errors import BusyError, EpisodedError
 from episoded.processors.lerobot.dataset import read_dataset
 from episoded.processors.media.lerobot_depth import DepthCodes, read_codes

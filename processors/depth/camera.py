@@ -21,13 +21,13 @@ from . import meta
 from .codes import DisparityCodes, MeasuredScale, MetricCodes, reference_disparity
 from .description import Result, describe, tags, without_depth
 from .exports import exports_for, refuse_exports
+from .files import inputs, target
 from .frames import PngFrames, recorded
 from .ladder import Case, choose
 from .params import DepthParams
 from .parts import FolderParts
 from .segments import Segments
 from .source import Piece
-from .stage import inputs, target
 from .tracking import enrich_beside
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import EpisodedError
-from .stage import calibration_of
+from .files import calibration_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

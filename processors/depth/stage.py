@@ -6,12 +6,12 @@ Light to import: numpy, libav and torch are loaded when the first camera is work
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from ..base import Needs, Unit
-from ..errors import EpisodedError, InputError, from_os_error
+from ..errors import from_os_error
+from .files import calibration_of, has_nothing, inputs
 from .params import DepthParams
 
 if TYPE_CHECKING:
@@ -66,23 +66,6 @@ class DepthProcessor:
             raise from_os_error(error) from error
 
 
-def inputs(episode: Episode, camera: Camera, params: DepthParams) -> tuple[Path, ...]:
-    """The files that a camera's depth is made from: PNG frames, or one video."""
-    frames = camera.frames.paths if camera.frames is not None else ()
-    if frames and params.read == "frames":
-        return frames
-    found = [path for root in (episode.output, episode.root) if (path := root / camera.video).is_file()]
-    if found:
-        return (found[0],)
-    if not frames:
-        raise camera.absent or InputError(
-            "depth_no_input",
-            f"camera {camera.key} of episode {episode.id} has neither a video at {camera.video} nor PNG frames",
-            "upload the frames or the video of this camera, then retry",
-        )
-    return frames
-
-
 def _all_inputs(episode: Episode, camera: Camera, params: DepthParams) -> tuple[Path, ...]:
     """Those of the camera, of the one to its right, and its calibration; none where it may go without depth."""
     if has_nothing(episode, camera, params):
@@ -91,35 +74,6 @@ def _all_inputs(episode: Episode, camera: Camera, params: DepthParams) -> tuple[
     right = [other for other in episode.cameras if other.key == params.right.get(camera.key)]
     recorded = tuple(path for each in (camera, *right) for path in inputs(episode, each, params))
     return (*recorded, calibration) if calibration and "stereo" in params.ways else recorded
-
-
-def has_nothing(episode: Episode, camera: Camera, params: DepthParams) -> bool:
-    """Whether there is nothing that depth could be made from, and the pipeline allows a camera to go without."""
-    try:
-        inputs(episode, camera, params)
-    except EpisodedError:
-        if "none" not in params.ways:
-            raise
-        return True
-    return False
-
-
-def calibration_of(episode: Episode, camera: Camera) -> Path | None:
-    """Where the calibration of both its eyes lies, as far as its layout and an earlier stage have brought one."""
-    path = episode.output / camera.stereo if camera.stereo is not None else None
-    return path if path is not None and path.is_file() else None
-
-
-def target(episode: Episode, camera: Camera) -> PurePosixPath:
-    """Where a camera's depth video belongs, relative to the output: where its layout says, else below `depth/`.
-
-    `depth/chunk-000/observation.images.top/episode_000000.mkv` in a LeRobot dataset, beside its `videos/` and out of
-    the way of its recorder and its loader.
-    """
-    if camera.depth is not None:
-        return camera.depth
-    chunk = [part for part in camera.video.parts if part.startswith("chunk-")][:1]
-    return PurePosixPath("depth", *chunk, camera.key, f"{episode.id}.mkv")
 
 
 def _unit_name(camera: Camera) -> str:
