@@ -10,14 +10,14 @@ from .hub_errors import wait_s
 from .secrets import read_secret
 
 if TYPE_CHECKING:
-    from .huggingface import HuggingFaceParams
+    from pathlib import Path
 
 CREDENTIAL: Final = "huggingface-token"
 #: A server that asks for a longer pause is obeyed by the publisher, not by a sleep inside the client.
 SHORT_PAUSE_S: Final = 5.0
 
 
-def connect(params: HuggingFaceParams) -> tuple[Any, str]:
+def connect(endpoint: str, token_file: Path | None, timeout_s: float) -> tuple[Any, str]:
     """The API and the token. Raises BlockedError: huggingface_hub is not installed, or nobody is logged in."""
     try:
         from huggingface_hub import HfApi, get_token
@@ -26,16 +26,16 @@ def connect(params: HuggingFaceParams) -> tuple[Any, str]:
         raise BlockedError(
             "client_missing", f"huggingface_hub: {error}", "pip install 'episoded[hub]', then `episoded resume`"
         ) from error
-    token = read_secret(CREDENTIAL, params.token_file) or get_token()
+    token = read_secret(CREDENTIAL, token_file) or get_token()
     if not token:
         raise BlockedError(
             "token_missing",
-            f"there is no token for {params.endpoint}",
+            f"there is no token for {endpoint}",
             f"`token_file`, a systemd credential {CREDENTIAL}, or `hf auth login`; then `episoded resume`",
         )
     _be_quiet()
-    set_client_factory(lambda: _client(params.timeout_s))
-    return HfApi(endpoint=params.endpoint.rstrip("/"), token=token), token
+    set_client_factory(lambda: _client(timeout_s))
+    return HfApi(endpoint=endpoint.rstrip("/"), token=token), token
 
 
 def _client(timeout_s: float) -> Any:

@@ -94,7 +94,7 @@ class HuggingFace:
         self._params = params
         self._repo = place.removeprefix(params.endpoint.rstrip("/")).removeprefix("/datasets/")
         with self._in_our_words():
-            self._api, self._token = connect(params)
+            self._api, self._token = connect(params.endpoint, params.token_file, params.timeout_s)
         self._where: dict[str, Any] = {"repo_id": self._repo, "repo_type": "dataset"}
         self._ready: dict[str, Any] = {}
 
