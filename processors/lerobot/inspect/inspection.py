@@ -12,11 +12,12 @@ from ..dataset import read_dataset
 from ..findings import Finding, Problems, Severity
 from ..v30 import EPISODES_FOLDER
 from .metadata import check_metadata
+from .reels import reels
 from .report import Report, ordered
 from .statistics import StatisticsCheck
 from .tables import read_tables
 from .tree import Tree, check_files, check_repairs
-from .videos import Reel, Viewed, compare, reels, view_all
+from .videos import compare, view_all
 from .waiting import check_frames
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..dataset import Dataset
+    from .reels import Reel, Viewed
 
 
 def _unseen(done: int, total: int) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ..dataset import Dataset, EpisodeEntry
     from .film import Film
-    from .videos import Viewed
+    from .reels import Viewed
 
 #: Mean difference of luma, in levels of 255. Of one picture shown again, coders make skipped blocks, until the next key
 #: frame comes, which loses other details than the last.
