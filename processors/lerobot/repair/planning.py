@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ...errors import EpisodedError
+from ...formats.lerobot_info import INFO
 from ..dataset import read_dataset
 from ..inspect import inspect_dataset
-from .plan import Plan, Refusal
+from .plan import Plan, Refusal, Write
 from .rebuild import rebuilt_info
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from ..inspect import Report
+    from .mending import Mending
+
+#: What keeps the pictures of a video from being seen.
+_LOST: Final = frozenset({"lfs_pointer", "video_empty", "video_unreadable", "video_undecodable", "video_short"})
+_INFO: Final = frozenset(
+    {
+        "info_key",
+        "total_episodes",
+        "total_frames",
+        "total_wrong",
+        "splits_wrong",
+        "column_undeclared",
+        "column_shape",
+        "video_size",
+        "video_info",
+    }
+)
 
 
 def _unseen(done: int, total: int) -> None:
@@ -32,7 +50,7 @@ def plan_repair(root: Path, *, deep: bool = False, progress: Callable[[int, int]
         return _first(root, report)
     from .mending import Mending
 
-    return Mending(read_dataset(root, []), report.findings).plan()
+    return _whole(Mending(read_dataset(root, []), report.findings))
 
 
 def _first(root: Path, report: Report) -> Plan:
@@ -45,3 +63,49 @@ def _first(root: Path, report: Report) -> Plan:
     except EpisodedError as error:
         return Plan(root, (), (), (Refusal(finding, f"no info.json can be made: {error.message}"),))
     return Plan(root, (change,), (finding,), ())
+
+
+def _whole(mending: Mending) -> Plan:
+    """The plan: each file that findings lead to is written anew once, from everything that is known."""
+    from . import strays
+    from .tables import mended_tables
+
+    if mending.dataset.version >= (3, 0):
+        from .meta_v30 import mended_meta
+    else:
+        from .meta_v21 import mended_meta
+    _refuse_the_unseen(mending)
+    changes = [
+        *mended_tables(mending),
+        *mended_meta(mending),
+        *strays.mended(mending.dataset, mending.findings),
+        *_info(mending),
+    ]
+    for finding in mending.findings:
+        if not finding.kind.repairable and finding not in mending.made_anew:
+            mending.refuse(finding, finding.kind.remedy)
+    mended = tuple(finding for finding in mending.findings if finding not in mending.refusals)
+    refused = tuple(Refusal(finding, reason) for finding, reason in mending.refusals.items())
+    return Plan(mending.dataset.root, tuple(changes), mended, refused)
+
+
+def _refuse_the_unseen(mending: Mending) -> None:
+    """Statistics of a camera are reckoned from its video, if that can be seen."""
+    entries = {entry.index: entry for entry in mending.dataset.episodes}
+    broken = {finding.file for finding in mending.findings if finding.code in _LOST}
+    for finding in mending.findings:
+        entry = entries.get(finding.episode if finding.episode is not None else -1)
+        if not finding.code.startswith("stats_") or finding.camera is None or entry is None:
+            continue
+        span = entry.videos.get(finding.camera)
+        if span is None or span.file in broken or not (mending.dataset.root / span.file).is_file():
+            mending.refuse(finding, "its pictures cannot be seen: mend its video first")
+
+
+def _info(mending: Mending) -> Iterator[Write]:
+    from .meta_info import mended_info
+
+    found = mending.finds(*_INFO)
+    if found or mending.numbering.is_new:
+        reasons = [finding.message for finding in found] or ["the episodes have other numbers"]
+        yield Write(INFO, lambda path: path.write_bytes(mended_info(mending)), "; ".join(dict.fromkeys(reasons)))
