@@ -20,7 +20,7 @@ from episoded.daemon.claim import take
 from episoded.daemon.control import CONTROL, ControlDir
 from episoded.processors import formats, simulation, simulation_v3
 from episoded.processors.formats.lerobot_v3_recording import read_recording
-from episoded.processors.lerobot.dataset import read_dataset
+from episoded.processors.lerobot.reading import read_dataset
 from episoded.processors.media.video import probe
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from episoded.daemon.convert.result import Result
 from episoded.daemon.errors import Cancelled, InputError, NotAvailableError, UsageError
 from episoded.processors.lerobot import statistics
 from episoded.processors.lerobot.convert.plan import Sizes
-from episoded.processors.lerobot.dataset import read_dataset
+from episoded.processors.lerobot.reading import read_dataset
 from episoded.processors.media.clip import Clip
 from episoded.processors.media.concat import digest
 from episoded.processors.media.video import frames, probe

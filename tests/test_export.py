@@ -19,7 +19,7 @@ from episoded.daemon.errors import UsageError
 from episoded.daemon.jobs import Job
 from episoded.daemon.scan import Scanner
 from episoded.daemon.supervisor import Ending
-from episoded.processors.lerobot.dataset import read_dataset
+from episoded.processors.lerobot.reading import read_dataset
 from lerobot_data import finish, recording
 from recordings import contents, snapshot, tiny
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from episoded.processors.errors import InputError
-from episoded.processors.lerobot.dataset import Dataset, VideoSpan, read_dataset
+from episoded.processors.lerobot.dataset import Dataset, VideoSpan
+from episoded.processors.lerobot.reading import read_dataset, read_episode_stats, read_total_stats
 from lerobot_data import DATA, POINTER, TOP, WRIST, change_info, finish, lines_of, recording
 from lerobot_v30 import as_v30, episodes_table, read_episodes, write_episodes
 
@@ -42,7 +43,7 @@ class TestTheSameNouns:
         assert (old.fps, old.frames) == (new.fps, new.frames) == (30, 15)
         for one, other in zip(old.episodes, new.episodes, strict=True):
             assert (one.index, one.length, one.tasks) == (other.index, other.length, other.tasks)
-        assert [*old.episode_stats()] == [*new.episode_stats()]
+        assert [*read_episode_stats(old)] == [*read_episode_stats(new)]
 
     def test_where_the_rows_lie(self, v21: Path, v30: Path) -> None:
         tables = [(str(episode.table), episode.first_row) for episode in read_dataset(v21).episodes]
@@ -64,8 +65,8 @@ class TestTheSameNouns:
     def test_v20_has_statistics_of_the_whole_only(self, tmp_path: Path) -> None:
         dataset = read_dataset(finish(recording(tmp_path / "dataset", version="v2.0")))
         assert dataset.version == (2, 0)
-        assert [*dataset.episode_stats()] == []
-        total = dataset.total_stats()
+        assert [*read_episode_stats(dataset)] == []
+        total = read_total_stats(dataset)
         assert total
         assert {TOP, WRIST} <= set(total)
 
@@ -137,6 +138,6 @@ class TestWhatIsWrong:
 
 
 def test_statistics_come_one_at_a_time(v21: Path) -> None:
-    index, stats = next(read_dataset(v21).episode_stats())
+    index, stats = next(read_episode_stats(read_dataset(v21)))
     assert index == 0
     assert stats == lines_of(v21 / "meta/episodes_stats.jsonl")[0]["stats"]

@@ -21,7 +21,7 @@ from episoded.processors.depth.frames import look_at
 from episoded.processors.depth.frames import recorded as recorded_frames
 from episoded.processors.depth.params import DepthParams
 from episoded.processors.errors import BusyError, EpisodedError
-from episoded.processors.lerobot.dataset import read_dataset
+from episoded.processors.lerobot.reading import read_dataset
 from episoded.processors.media.lerobot_depth import DepthCodes, read_codes
 from episoded.processors.metadata.edits_v3 import recording_edits
 from episoded.processors.simulation_v3 import DEPTH, Session, depth_picture, record, without_footer

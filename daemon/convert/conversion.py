@@ -20,9 +20,9 @@ from episoded.processors.lerobot.convert.examine import Examined, Source, examin
 from episoded.processors.lerobot.convert.make import make
 from episoded.processors.lerobot.convert.meta import meta_files
 from episoded.processors.lerobot.convert.plan import Product, Sizes, changes_of_encoding, products
-from episoded.processors.lerobot.dataset import read_dataset
 from episoded.processors.lerobot.findings import Severity
 from episoded.processors.lerobot.inspect import inspect_dataset
+from episoded.processors.lerobot.reading import read_dataset, read_episode_stats
 from episoded.processors.lerobot.v30_layout import V30
 
 from .. import checkpoint, fsio
@@ -278,7 +278,7 @@ def _picture_statistics(dataset: Dataset) -> dict[int, dict[str, Any]]:
     keys = [feature.key for feature in dataset.features.values() if feature.is_picture]
     return {
         index: {key: stats[key] for key in keys if isinstance(stats.get(key), dict)}
-        for index, stats in dataset.episode_stats(problems=[])
+        for index, stats in read_episode_stats(dataset, [])
     }
 
 

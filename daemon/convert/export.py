@@ -88,7 +88,7 @@ def export(
 
     Raises as `convert`. `tell(unit, done, total)` hears about progress twice a second.
     """
-    from episoded.processors.lerobot.dataset import read_dataset
+    from episoded.processors.lerobot.reading import read_dataset
 
     from ..control import ControlDir
     from .conversion import convert

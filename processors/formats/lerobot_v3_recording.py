@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InputError
-from ..lerobot.dataset import Dataset, VideoSpan, read_dataset
+from ..lerobot.dataset import Dataset, VideoSpan
+from ..lerobot.reading import read_dataset
 from ..lerobot.v30 import episode_files
 from .lerobot_info import CameraFeature, invalid, picture_size
 from .lerobot_v3_finished import finished_videos

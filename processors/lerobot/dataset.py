@@ -1,8 +1,4 @@
-"""One view of any LeRobot dataset: v2.0, v2.1 or v3.0 on disk, the same nouns in memory.
-
-`read_dataset` reads the metadata and nothing else: where the rows and pictures of each episode lie, not what they
-hold. An episode costs a few hundred bytes, its statistics are read one after another when they are asked for.
-"""
+"""The nouns of a LeRobot dataset, the same for v2.0, v2.1 and v3.0: what `reading` gives and all others work on."""
 
 from __future__ import annotations
 
@@ -10,14 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..formats import lerobot_info as meta
-from .findings import Problems
+from ..formats.lerobot_templates import fill
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from fractions import Fraction
     from pathlib import Path, PurePosixPath
-
-    from .findings import Finding
 
 #: Statistics of one episode, or of a dataset: feature key -> statistic -> nested lists.
 Stats = dict[str, dict[str, Any]]
@@ -124,38 +118,5 @@ class Dataset:
         """The video file number `index` of a camera: of v2.x that of an episode, in its own chunk."""
         return self._path("video_path", index, chunk, key)
 
-    def episode_stats(self, problems: list[Finding] | None = None) -> Iterator[tuple[int, Stats]]:
-        """(episode index, statistics) in the order of the metadata, one at a time; v2.0 has none.
-
-        Raises InputError for what cannot be read, unless `problems` collects it.
-        """
-        from . import v21, v30
-
-        read = v21.episode_stats if self.version < (3, 0) else v30.episode_stats
-        return read(self, Problems(self.root, problems))
-
-    def total_stats(self, problems: list[Finding] | None = None) -> Stats | None:
-        """`meta/stats.json` of v2.0 and v3.0; None where there is none. Raises InputError (`meta_invalid`)."""
-        from .head import read_stats_file
-
-        return read_stats_file(self.root, Problems(self.root, problems))
-
     def _path(self, template: str, index: int, chunk: int | None, key: str = "") -> PurePosixPath:
-        from ..formats.lerobot_templates import fill
-
         return fill(self.templates[template], index, index // self.chunks_size if chunk is None else chunk, key)
-
-
-def read_dataset(root: Path, problems: list[Finding] | None = None) -> Dataset:
-    """Read the metadata of the dataset at `root`.
-
-    Raises InputError for the first thing that is wrong. With `problems` everything wrong is added to that list, and
-    the rest is read as far as it makes sense; only an info.json of which nothing can be made is still raised
-    (`meta_missing`, `meta_invalid`, `lfs_pointer`, `version_unsupported`).
-    """
-    from . import v21, v30
-    from .head import read_head
-
-    report = Problems(root, problems)
-    head = read_head(root, report)
-    return v21.read(head, report) if head.version < (3, 0) else v30.read(head, report)

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from ..formats.lerobot_v3_videos import number_of
 from ..formats.whole import is_closed, parquet_ends
-from ..lerobot.dataset import read_dataset
+from ..lerobot.reading import read_dataset, read_episode_stats
 from ..lerobot.v30 import episode_files
 from ..lerobot.v30_episodes import EpisodeRow, VideoPart, write_episodes
 from ..lerobot.v30_layout import EPISODES_PATH, FIRST_FILE, FileIndex
@@ -80,7 +80,7 @@ def total_stats(output: Path, found: Mapping[str, Any]) -> Stats:
     dataset = read_dataset(output, [])
     colour = {feature.key for feature in dataset.cameras if not feature.is_depth}
     total: Stats | None = None
-    for _, stats in dataset.episode_stats([]):
+    for _, stats in read_episode_stats(dataset, []):
         total = stats if total is None else aggregate([total, {key: stats[key] for key in total if key in stats}])
         total = {key: total[key] for key in total if key in stats}
     new = {**found}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import av
 
 from ..formats.lerobot_info import INFO, parse_fps, parse_object
-from ..lerobot.dataset import read_dataset
+from ..lerobot.reading import read_dataset
 from .info import describe, video_info
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import EpisodedError, InputError, from_os_error
 from ...formats.lerobot_info import EPISODES
-from ..dataset import read_dataset
 from ..findings import Finding, Problems, Severity
+from ..reading import read_dataset, read_episode_stats
 from ..v30 import EPISODES_FOLDER
 from .metadata import check_metadata
 from .reels import reels
@@ -151,7 +151,7 @@ class _Inspection:
         for view in views:
             for index, stats in view.stats.items():
                 seen.setdefault(index, {})[view.reel.camera.key] = stats
-        for index, stats in self.dataset.episode_stats([]):
+        for index, stats in read_episode_stats(self.dataset, []):
             for camera, pictures in seen.get(index, {}).items():
                 statistics.pictures(index, camera, pictures, stats)
 

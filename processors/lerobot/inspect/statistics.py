@@ -8,6 +8,7 @@ import numpy as np
 
 from ...formats.lerobot_info import EPISODES_STATS, STATS
 from ..findings import Severity
+from ..reading import read_episode_stats, read_total_stats
 from ..v30 import EPISODES_FOLDER
 from .moments import Moments
 
@@ -35,7 +36,7 @@ class StatisticsCheck:
     def __init__(self, dataset: Dataset, report: Problems, problems: list[Finding]) -> None:
         self._dataset = dataset
         self._report = report
-        self._recorded = dataset.episode_stats(problems)
+        self._recorded = read_episode_stats(dataset, problems)
         self._waiting: dict[int, Stats] = {}
         self._totals: dict[str, Moments] = {}
         self._file = EPISODES_FOLDER if dataset.version >= (3, 0) else EPISODES_STATS
@@ -67,7 +68,7 @@ class StatisticsCheck:
         """Check `meta/stats.json`, once all rows have been read."""
         if self._dataset.version == (2, 1):
             return
-        stats = self._dataset.total_stats([])
+        stats = read_total_stats(self._dataset, [])
         if stats is None:
             self._report.add("stats_missing", "there are no statistics of the dataset", STATS)
             return

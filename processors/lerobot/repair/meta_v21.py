@@ -12,6 +12,7 @@ from ...formats import lerobot_frames as frames
 from ...formats.lerobot_info import EPISODES, EPISODES_STATS, STATS, TASKS
 from ...formats.lerobot_table import opened
 from ...metadata.episode_stats import aggregate, line
+from ..reading import read_episode_stats, read_total_stats
 from . import statistics
 from .plan import Move, Retire, Write
 from .tasks import known_tasks, texts_of
@@ -94,7 +95,7 @@ def _statistics(mending: Mending) -> Iterator[Change]:
 
 def _write_lines(mending: Mending, found: list[Any], path: Path) -> None:
     """Lines that nothing was found about stay byte for byte, unless their rows have changed."""
-    recorded = dict(mending.dataset.episode_stats([]))
+    recorded = dict(read_episode_stats(mending.dataset, []))
     flagged = {finding.episode for finding in found}
     every = any(finding.code == "stats_missing" for finding in found)
     with path.open("wb") as file:
@@ -122,7 +123,7 @@ def _of(mending: Mending, episode: Numbered, recorded: Stats, found: list[Any]) 
 
 
 def _write_total(mending: Mending, path: Path) -> None:
-    recorded = mending.dataset.total_stats([]) or {}
+    recorded = read_total_stats(mending.dataset, []) or {}
     per_episode = [_of(mending, episode, {}, []) for episode in mending.numbering.episodes]
     total = {**recorded, **aggregate(per_episode)}
     path.write_text(json.dumps(total, indent=4, ensure_ascii=False))

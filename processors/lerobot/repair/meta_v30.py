@@ -11,6 +11,7 @@ from ...formats.lerobot_info import STATS
 from ...metadata.episode_stats import aggregate
 from ..findings import Problems
 from ..inspect.film import read as read_film
+from ..reading import read_episode_stats, read_total_stats
 from ..v30 import EPISODES_FOLDER, TASKS_TABLE, episode_files, episode_rows
 from ..v30_episodes import EpisodeRow, VideoPart, write_episodes
 from ..v30_layout import FileIndex
@@ -138,7 +139,7 @@ class _Made:
 
     def write_total(self, path: Path) -> None:
         """Write the statistics of the dataset."""
-        recorded = self._mending.dataset.total_stats([]) or {}
+        recorded = read_total_stats(self._mending.dataset, []) or {}
         total = {**recorded, **aggregate([row.stats for row in self._made()])}
         path.write_text(json.dumps(total, indent=4, ensure_ascii=False))
 
@@ -146,7 +147,7 @@ class _Made:
         if not self._rows:
             root = self._mending.dataset.root
             raw = {row["episode_index"]: row for _, row in episode_rows(root, Problems(root, []), stats=False)}
-            stats = dict(self._mending.dataset.episode_stats([]))
+            stats = dict(read_episode_stats(self._mending.dataset, []))
             pictures = self._pictures(stats) if self._renewed else {}
             self._rows = [
                 self._row(

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from ...errors import EpisodedError
 from ...formats.lerobot_info import INFO
-from ..dataset import read_dataset
 from ..inspect import inspect_dataset
+from ..reading import read_dataset
 from .plan import Plan, Refusal, Write
 from .rebuild import rebuilt_info
 
