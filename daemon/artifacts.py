@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from . import checkpoint
+from .control import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What re-reading the artifacts of one episode found; `damage` empty: all as published."""
+    """What re-reading the artifacts of one episode found; `damage` empty: all as published.
+
+    `pipeline`: the one that it went through.
+    """
 
     dataset: str
     episode: str
@@ -24,6 +28,7 @@ class Verified:
     bytes: int
     damage: tuple[str, ...]
     frames_left: bool
+    pipeline: str
 
 
 def verify(dataset: DatasetView) -> Iterator[Verified]:
@@ -40,4 +45,6 @@ def _verify(dataset: DatasetView, episode: EpisodeView) -> Verified:
         count, total = count + len(record.outputs), total + sum(output.size for output in record.outputs)
         damage += [f"{stage}: {line}" for line in checkpoint.damage(record, dataset.output)]
     state, name = str(episode.state), str(dataset.root)
-    return Verified(name, episode.id, state, count, total, tuple(damage), not episode.markers.cleaned)
+    ready = (read_json(episode.control.path / "ready") or {}) if episode.markers.ready else {}
+    pipeline = ready.get("pipeline", dataset.drop.pipeline)
+    return Verified(name, episode.id, state, count, total, tuple(damage), not episode.markers.cleaned, pipeline)

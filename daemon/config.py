@@ -49,13 +49,14 @@ class WorkersConfig(_Model):
     """[workers]: processes that work, and what becomes of one that fails.
 
     `cpu`: number of processes, "auto" = one for each usable core. `gpus`: which GPUs have a worker of their own, by
-    number or UUID, "auto" = all that CUDA_VISIBLE_DEVICES shows, 0 = none. `without_gpu`: stages that need a GPU run on
-    the "cpu" where there is none, or "wait" for one. `stall_s`: a worker without progress for so long is killed.
-    `recycle_after`: episodes after which a worker is replaced by a fresh one.
+    number or UUID, "auto" = all that CUDA_VISIBLE_DEVICES shows, 0 = none. `per_gpu`: how many workers each has.
+    `without_gpu`: stages that need a GPU run on the "cpu" where there is none, or "wait" for one. `stall_s`: a worker
+    without progress for so long is killed. `recycle_after`: episodes after which a worker is replaced by a fresh one.
     """
 
     cpu: Count = "auto"
     gpus: Devices = "auto"
+    per_gpu: Annotated[int, Field(ge=1)] = 1
     without_gpu: Literal["cpu", "wait"] = "cpu"
     stall_s: Seconds = 600.0
     recycle_after: Annotated[int, Field(ge=1)] = 200

@@ -1,8 +1,8 @@
 """Which GPUs the workers may use, and who gets which. Asks the driver, not torch: the service stays light.
 
 A worker sees the chosen GPUs in the order of `Gpus.ids` as cuda:0, cuda:1 ...; a job names those that are its own. Each
-GPU belongs to one job at a time. With more episodes waiting than GPUs are free every one gets one, which is the fastest
-way through a backlog; a lone episode gets them all.
+GPU belongs to one job at a time, or to `[workers] per_gpu` of them. With more episodes waiting than places are free
+every one gets one, which is the fastest way through a backlog; a lone episode gets every GPU.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
@@ -43,12 +44,13 @@ class Gpus:
     """The GPUs of this machine that are ours, and what happens where there are none.
 
     `ids`: for CUDA_VISIBLE_DEVICES. `fallback`: stages that need a GPU run on the CPU when there is none. `needed`:
-    there are such stages.
+    there are such stages. `per_gpu`: jobs that share one.
     """
 
     ids: tuple[str, ...] = ()
     fallback: bool = True
     needed: bool = False
+    per_gpu: int = 1
 
     @classmethod
     def of(cls, workers: WorkersConfig, pipelines: Iterable[Pipeline]) -> Gpus:
@@ -56,7 +58,8 @@ class Gpus:
         if not any(needs_gpu(pipeline) for pipeline in pipelines):
             return NONE
         chosen = choose(workers.gpus, installed(), os.environ)
-        return cls(tuple(gpu.index for gpu in chosen), workers.without_gpu == "cpu", needed=True)
+        ids, fallback = tuple(gpu.index for gpu in chosen), workers.without_gpu == "cpu"
+        return cls(ids, fallback, needed=True, per_gpu=workers.per_gpu)
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -68,9 +71,10 @@ class Gpus:
         return {VISIBLE: ",".join(self.ids) if gpu else "", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
     def free(self, busy: Iterable[Job]) -> tuple[str, ...]:
-        """Devices that no job has."""
-        taken = {device for job in busy for device in job.work.devices}
-        return tuple(device for device in self.devices if device not in taken)
+        """Places on devices that no job has: each device once, then those that take more jobs again."""
+        taken = Counter(device for job in busy for device in job.work.devices)
+        turns = range(self.per_gpu)
+        return tuple(device for turn in turns for device in self.devices if taken[device] + turn < self.per_gpu)
 
     def wanted_by(self, pipeline: Pipeline, done: Collection[str]) -> bool:
         """Whether the first stage that is not `done` needs a GPU that we have, or that has to be waited for."""
@@ -89,7 +93,8 @@ class Gpus:
         if not self.needed:
             return ""
         if self.ids:
-            return f"{len(self.ids)} for the stages that need one (number {', '.join(self.ids)})"
+            shared = f", {self.per_gpu} workers on each" if self.per_gpu > 1 else ""
+            return f"{len(self.ids)} for the stages that need one (number {', '.join(self.ids)}{shared})"
         return (
             "none: stages that need one run on the CPU, slowly" if self.fallback else "none: stages that need one wait"
         )
@@ -104,7 +109,7 @@ NONE: Final = Gpus()
 
 
 class Room:
-    """Places that are free while jobs are chosen: `workers` without a GPU, and `gpus` that nobody has."""
+    """Places that are free while jobs are chosen: `workers` without a GPU, and `gpus`, one entry for each place."""
 
     def __init__(self, workers: int, gpus: Sequence[str]) -> None:
         self.workers, self.gpus = max(0, workers), tuple(gpus)
@@ -130,7 +135,8 @@ class Room:
 
     def shares(self) -> list[tuple[str, ...]]:
         """The GPUs for each job that took one, divided as evenly as can be."""
-        return [self.gpus[number :: self._for_gpu] for number in range(self._for_gpu)]
+        shares = (self.gpus[number :: self._for_gpu] for number in range(self._for_gpu))
+        return [tuple(dict.fromkeys(share)) for share in shares]
 
 
 def needs_gpu(pipeline: Pipeline) -> bool:

@@ -72,7 +72,7 @@ class Supervisor:
     def __init__(self, config: Config, clock: Callable[[], float] = time.monotonic, gpus: Gpus = NONE) -> None:
         self.gpus = gpus
         self.slots = [Slot(f"cpu{number}") for number in range(config.workers.slots)]
-        self.slots += [Slot(f"gpu{number}", gpu=True) for number in range(len(self.gpus.ids))]
+        self.slots += [Slot(f"gpu{number}", gpu=True) for number in range(len(self.gpus.ids) * self.gpus.per_gpu)]
         self._config = config
         self._clock = clock
         self._oom_kills = _oom_kills()

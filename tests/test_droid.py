@@ -320,6 +320,28 @@ class TestInterrupted:
         assert len(list(out.glob(".episoded/*/cleaned"))) == 6
 
 
+class TestVerify:
+    def test_files_are_compared_with_what_was_published(self, tmp_path: Path) -> None:
+        config, root, output = configure(tmp_path), tree(tmp_path / "raw/SIMLab"), tmp_path / "out"
+        given = ("--pipeline", "metadata-only", "--output", output)
+        assert episoded("process", root, *given, config=config).code == 0
+        whole = episoded("verify", root, "--output", output, config=config)
+        assert (whole.code, whole.out.splitlines()[0]) == (0, "as published")
+        damaged = next(output.glob("*/extrinsics.npz"))
+        damaged.write_bytes(damaged.read_bytes()[:-1])
+        found = episoded("verify", root, "--output", output, config=config)
+        assert found.code == 1
+        assert "not as published: 1 episode" in found.out.splitlines()
+        _, _, command = found.out.partition("what to do: episoded ")
+        assert episoded(*command.splitlines()[0].split(), config=config).code == 0
+        assert episoded("process", root, *given, config=config).code == 0
+        assert episoded("verify", root, "--output", output, config=config).code == 0
+
+    def test_nothing_is_promised_of_what_was_not_looked_at(self, tmp_path: Path) -> None:
+        said = episoded("verify", tree(tmp_path / "raw/SIMLab"), config=configure(tmp_path)).out
+        assert said.splitlines() == ["nothing was published here by episoded"]
+
+
 class TestNames:
     """Every way to name an episode."""
 

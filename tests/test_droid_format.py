@@ -69,7 +69,7 @@ class TestFinding:
         next(episode_folder(root).glob("metadata_*")).unlink()
         listing = DROID.listing(root)
         assert len(listing.episodes) == 1
-        assert "no metadata" in listing.orphans[0][1]
+        assert "no metadata_LAB+" in listing.orphans[0][1]
 
     def test_what_comes_and_goes_is_noticed(self, tmp_path: Path) -> None:
         root = tree(tmp_path / "droid", episodes=2)

@@ -111,6 +111,13 @@ class TestWithGpus:
         assert found.free([job(tmp_path, ("cuda:0", "cuda:1"))]) == ()
         assert found.free([job(tmp_path, ("cpu",)), job(tmp_path, ())]) == ("cuda:0", "cuda:1")
 
+    def test_or_to_as_many_as_it_has_workers(self, tmp_path: Path) -> None:
+        found = ours(per_gpu=2)
+        assert found.free([]) == ("cuda:0", "cuda:1", "cuda:0", "cuda:1"), "a second job on one once all have a first"
+        assert found.free([job(tmp_path, ("cuda:0",))]) == ("cuda:0", "cuda:1", "cuda:1")
+        assert found.free([job(tmp_path, ("cuda:0", "cuda:1")), job(tmp_path, ("cuda:1",))]) == ("cuda:0",)
+        assert found.in_words == "2 for the stages that need one (number 0, 1, 2 workers on each)"
+
 
 @pytest.mark.usefixtures("no_gpu")
 class TestWithout:
@@ -132,6 +139,13 @@ def test_a_lone_episode_gets_all_a_backlog_one_each() -> None:
         room = Room(0, ("a", "b", "c"))
         taken = [room.takes(gpu=True) for _ in range(jobs)]
         assert sum(taken) == min(jobs, 3)
+        assert room.shares() == shares
+
+
+def test_no_job_gets_a_gpu_twice() -> None:
+    for jobs, shares in ((1, [("a", "b")]), (2, [("a",), ("b",)]), (4, [("a",), ("b",), ("a",), ("b",)])):
+        room = Room(0, ("a", "b", "a", "b"))
+        assert sum(room.takes(gpu=True) for _ in range(jobs)) == jobs
         assert room.shares() == shares
 
 
@@ -160,6 +174,16 @@ class TestWorkers:
                 assert slot.process is not None
                 seen[slot.name] = environment_of(slot.process.pid)[gpus.VISIBLE]
             assert seen == {"cpu0": "", "gpu0": "1"}
+        finally:
+            supervisor.close(0)
+
+    def test_jobs_share_a_gpu_where_it_has_workers_for_them(self, tmp_path: Path) -> None:
+        root = tiny(tmp_path / "data", episodes=3)
+        supervisor = Supervisor(configured(cpu=1, gpus=[1], per_gpu=2), gpus=ours(gpus=[1], per_gpu=2))
+        try:
+            assert [supervisor.assign(job(root, ("cuda:0",))) for _ in range(3)] == [True, True, False]
+            pids = {slot.process.pid for slot in supervisor.slots if slot.process}
+            assert [environment_of(pid)[gpus.VISIBLE] for pid in pids] == ["1", "1"]
         finally:
             supervisor.close(0)
 

@@ -26,6 +26,9 @@ def retry(
         str | None, typer.Option("--from", metavar="STAGE", help="Run this stage and those after it again.")
     ] = None,
     output: OutputOption = None,
+    pipeline: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What `process --pipeline` had; a drop folder knows its own.")
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
     """Have failed episodes tried again, at once and with all their attempts.
@@ -34,7 +37,7 @@ def retry(
     is only renamed. The service picks them up; without one, `episoded process` does.
     """
     chosen = settings(config)
-    target = targets.find(path, chosen, output=output)
+    target = targets.find(path, chosen, pipeline=pipeline, output=output)
     stages = _stages(from_, chosen.pipelines[target.drop.pipeline].stages, target.drop.pipeline)
     wanted = _FAILED if failed or not stages else (*_FAILED, State.READY, State.PUBLISHED)
     again, refused = 0, 0

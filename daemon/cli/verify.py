@@ -11,7 +11,7 @@ import typer
 from .. import artifacts
 from .. import target as targets
 from ..errors import ExitCode, UnknownTargetError
-from .options import MEND, ConfigOption, JsonOption, PathArgument, settings
+from .options import MEND, ConfigOption, JsonOption, OutputOption, PathArgument, settings
 from .verify_report import bar, print_damage, print_remote, print_report, print_summary
 
 if TYPE_CHECKING:
@@ -37,26 +37,27 @@ def verify(
     deep: DeepOption = False,
     remote: RemoteOption = False,
     json_: JsonOption = False,
+    output: OutputOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Find what is wrong with LeRobot datasets, made here or not, before a training does. Changes nothing.
 
-    Finished files are compared with what was published, too; with --remote, so is what destinations have of them. Every
-    finding: docs/verify.md.
+    Finished files, DROID's too, are compared with what was published; with --remote, so is what destinations have of
+    them. Every finding: docs/verify.md.
 
-    Exit: 0 ready for training, 1 something is an error (warnings and notes are not).
+    Exit: 0 ready for training and as published, 1 something is an error (warnings and notes are not).
     """
     reports: list[Report] = []
     published: list[artifacts.Verified] = []
     chosen = settings(config)
-    for place in places(path, chosen):
+    for place in places(path, chosen, output):
         report, found = _inspect(place, deep=deep, quiet=json_), list(place.artifacts())
         reports += [report] if report else []
         published += found
         if not json_:
             print_report(place.root, report)
-            print_damage(found)
-    there = _remote(path, chosen, quiet=json_) if remote else []
+            print_damage(found, output)
+    there = _remote(path, chosen, output, quiet=json_) if remote else []
     if json_:
         about = {"datasets": [one.as_json() for one in reports], "episodes": [asdict(one) for one in published]}
         about |= {"remote": [asdict(one) for one in there]} if remote else {}
@@ -68,12 +69,12 @@ def verify(
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _remote(path: Path, config: "Config", *, quiet: bool) -> "list[RemoteVerified]":
+def _remote(path: Path, config: "Config", output: Path | None, *, quiet: bool) -> "list[RemoteVerified]":
     """What destinations have of the episodes with receipts."""
     from ..publisher.remote import verify_remote
 
     found = []
-    for one in verify_remote(targets.find(path, config).view(), config):
+    for one in verify_remote(targets.find(path, config, output=output).view(), config):
         found.append(one)
         if not quiet:
             print_remote(one)
@@ -98,10 +99,10 @@ class Place:
         return artifacts.verify(self.view) if self.view else iter(())
 
 
-def places(path: Path, config: "Config") -> list[Place]:
+def places(path: Path, config: "Config", output: Path | None = None) -> list[Place]:
     """The datasets at `path`. Raises UnknownTargetError where there is none, not even a broken one."""
     try:
-        target = targets.find(path, config)
+        target = targets.find(path, config, output=output)
         views = target.view().datasets
     except UnknownTargetError:
         if not _was_one(path):

@@ -53,8 +53,8 @@ def print_report(root: Path, report: Report | None) -> None:
         typer.echo(f"    what to do: {first.kind.remedy}")
 
 
-def print_damage(published: Sequence[Verified]) -> None:
-    """Episodes whose artifacts are not what was published."""
+def print_damage(published: Sequence[Verified], output: Path | None = None) -> None:
+    """Episodes whose artifacts are not what was published. `output`: as it was given on the command line."""
     for one in published:
         if not one.damage:
             continue
@@ -63,8 +63,9 @@ def print_damage(published: Sequence[Verified]) -> None:
         for line in one.damage:
             typer.echo(f"    {shown(line)}")
         stage = one.damage[0].partition(":")[0]
+        where = f" --output {shown(output)} --pipeline {one.pipeline}" if output else ""
         if one.frames_left or stage != "encode":
-            typer.echo(f"    what to do: episoded retry --from {stage} {shown(one.dataset)}/{one.episode}")
+            typer.echo(f"    what to do: episoded retry --from {stage} {shown(one.dataset)}/{one.episode}{where}")
         else:
             typer.echo("    what to do: restore the file from a copy; its frames are gone, it cannot be made again")
 
@@ -85,12 +86,18 @@ def print_remote(one: RemoteVerified) -> None:
 
 
 def print_summary(reports: Sequence[Report], published: Sequence[Verified]) -> None:
-    """The verdict."""
+    """The verdict. Whether a training will read it can only be said of LeRobot datasets: others have no report."""
     damaged = sum(bool(one.damage) for one in published)
     errors = sum(report.errors for report in reports) + damaged
     warnings = sum(report.warnings for report in reports)
     files = f"{plural(sum(one.artifacts for one in published), 'file')} ({size(sum(one.bytes for one in published))})"
     checked = f"{files} compared with what was published" if published else "nothing was published here by episoded"
+    if not reports:
+        if published:
+            verdict = f"not as published: {plural(damaged, 'episode')}" if damaged else "as published"
+            typer.secho(verdict, fg="red" if damaged else "green")
+        typer.echo(checked)
+        return
     if errors:
         typer.secho(f"not ready for training: {plural(errors, 'error')}, {plural(warnings, 'warning')}", fg="red")
     else:

@@ -16,7 +16,7 @@ from ..episode import Camera, Episode
 from ..errors import EpisodedError, InputError, from_os_error
 from .base import Listing, Upload
 from .droid_files import DroidCamera, DroidMetadata, find_cameras, read_metadata, without_video
-from .droid_tree import RECORDINGS, STATE, Tree
+from .droid_tree import METADATA, RECORDINGS, STATE, Tree
 from .whole import h5_ends, is_pointer, json_ends, mp4_ends
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class Droid:
             if folder.uuid:
                 orphans.append((name, f"a second copy of {folder.uuid}; used is {found[folder.uuid]}"))
             else:
-                orphans.append((name, f"{STATE}, but no metadata_*.json: still arriving, or the recording was cut off"))
+                orphans.append((name, f"{STATE}, but no {METADATA}: still arriving, or the recording was cut off"))
         self._where[root] = dict(sorted(found.items()))
         return self._where[root], orphans
 

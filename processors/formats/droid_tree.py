@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 STATE: Final = "trajectory.h5"
 RECORDINGS: Final = "recordings"
+#: What the metadata file is called, for people.
+METADATA: Final = "metadata_LAB+ID+DATE.json"
 #: LAB+user id+date-time. The `+` also keeps it apart from every other name in a control directory.
 _METADATA: Final = re.compile(r"metadata_([^+/]+\+[^+/]+\+[^+/]+)\.json")
 _OUTCOMES: Final = ("success", "failure")
