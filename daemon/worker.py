@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from episoded.processors import formats
+from episoded.processors.metadata.mend import mending_edits
 
 from . import chain, finish, fsio, logs
 from .attempts import as_episoded_error
@@ -89,7 +89,7 @@ def perform(job: Job, stop: StopRequests, tell: Any = None) -> tuple[str, str]:
         if job.kind == "tidy":
             return ("tidied" if finish.tidy(work.control, work.root, work.output) else "damaged"), ""
         if job.kind == "mend":
-            edits = formats.by_name(work.format).mend(work.root, work.output)
+            edits = mending_edits(work.format, work.root, work.output)
             changed = [str(edit.target) for edit in edits if apply_edit(work.output, edit)]
             return "mended", ", ".join(changed)
         if job.kind == "export":

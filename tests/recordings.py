@@ -22,6 +22,7 @@ from episoded.processors import formats, simulation, simulation_v3
 from episoded.processors.formats.lerobot_v3_recording import read_recording
 from episoded.processors.lerobot.reading import read_dataset
 from episoded.processors.media.video import probe
+from episoded.processors.metadata.mend import mending_edits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -202,7 +203,7 @@ def leftovers(root: Path) -> list[str]:
 
 def unsettled(root: Path) -> list[str]:
     """Shared files that are not what probing the published files gives."""
-    edits = [edit for edit in format_of(root).mend(root, root) if edit.target.parts[0] == "meta"]
+    edits = [edit for edit in mending_edits(format_of(root).name, root, root) if edit.target.parts[0] == "meta"]
     assert edits, "there is always info.json"
     changed = []
     for edit in edits:

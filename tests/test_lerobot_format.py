@@ -18,6 +18,7 @@ from episoded.processors import formats
 from episoded.processors.errors import InputError, RetryableError
 from episoded.processors.formats.lerobot_info import parse_fps, read_info
 from episoded.processors.formats.whole import mp4_ends
+from episoded.processors.metadata.mend import mending_edits
 from lerobot_data import (
     DATA,
     LEROBOT,
@@ -575,7 +576,7 @@ class TestSymlinks:
 
 class TestMending:
     def test_has_nothing_to_do_before_an_episode_is_finished(self, root: Path) -> None:
-        assert LEROBOT.mend(root, root) == []
+        assert mending_edits(LEROBOT.name, root, root) == []
 
     def test_brings_back_what_a_recorder_wrote_over(self, tmp_path: Path) -> None:
         root = recording(tmp_path / "dataset", version="dorobot")
@@ -591,13 +592,13 @@ class TestMending:
 
     def test_is_idempotent(self, root: Path) -> None:
         finish(root)
-        for edit in LEROBOT.mend(root, root):
+        for edit in mending_edits(LEROBOT.name, root, root):
             now = (root / edit.target).read_bytes()
             assert edit.derive(now) in (None, now)
 
 
 def mend(root: Path) -> None:
-    for edit in LEROBOT.mend(root, root):
+    for edit in mending_edits(LEROBOT.name, root, root):
         path = root / edit.target
         new = edit.derive(path.read_bytes() if path.exists() else None)
         if new is not None:

@@ -24,6 +24,7 @@ from episoded.processors.errors import BusyError, EpisodedError
 from episoded.processors.lerobot.reading import read_dataset
 from episoded.processors.media.lerobot_depth import DepthCodes, read_codes
 from episoded.processors.metadata.edits_v3 import recording_edits
+from episoded.processors.metadata.mend import mending_edits
 from episoded.processors.simulation_v3 import DEPTH, Session, depth_picture, record, without_footer
 from lerobot_data import POINTER, TOP, WRIST, change_info, info_of
 from lerobot_v30 import join
@@ -314,7 +315,7 @@ class TestFinishing:
         finish(root)
         finished = (root / "meta/info.json").read_bytes()
         (root / "meta/info.json").write_bytes(theirs)
-        for edit in V3.mend(root, root):
+        for edit in mending_edits(V3.name, root, root):
             apply_edit(root, edit)
         assert (root / "meta/info.json").read_bytes() == finished
 
@@ -405,7 +406,7 @@ class TestWhileOthersAreToCome:
         frame(root, 2, episode=1).unlink()
         assert work_on(Work(root, root, "episode_000000", V3.name, PLAIN)) == "ready"
         assert work_on(Work(root, root, "episode_000001", V3.name, PLAIN)) == "failed"
-        for edit in V3.mend(root, root):  # the service does this, and `episoded process`
+        for edit in mending_edits(V3.name, root, root):  # the service does this, and `episoded process`
             apply_edit(root, edit)
         assert [row[f"videos/{TOP}/file_index"] for row in listed(root)] == [0, None]
 

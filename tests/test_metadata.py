@@ -18,6 +18,7 @@ from episoded.processors.metadata.clock import judge
 from episoded.processors.metadata.edits import episode_edits
 from episoded.processors.metadata.episode_stats import aggregate, is_valid_picture, line_of, of_columns, with_line
 from episoded.processors.metadata.info import finished_info, video_info
+from episoded.processors.metadata.mend import mending_edits
 from episoded.processors.metadata.params import MetadataParams
 from episoded.processors.metadata.table import read_columns, without_columns
 from lerobot_data import (
@@ -179,7 +180,7 @@ class TestEpisodeStats:
         finish(root)
         assert not (root / "images").exists()
         (root / "meta/episodes_stats.jsonl").unlink()
-        for edit in LEROBOT.mend(root, root):
+        for edit in mending_edits(LEROBOT.name, root, root):
             if edit.target.name == "episodes_stats.jsonl":
                 assert edit.derive(None) == recorded
 
@@ -258,7 +259,7 @@ class TestAggregate:
     def test_half_of_that_file_is_tried_again(self, tmp_path: Path) -> None:
         root = recording(tmp_path / "v20", version="v2.0")
         finish(root)
-        [edit] = [edit for edit in LEROBOT.mend(root, root) if edit.target.name == "stats.json"]
+        [edit] = [edit for edit in mending_edits(LEROBOT.name, root, root) if edit.target.name == "stats.json"]
         with pytest.raises(RetryableError):
             edit.derive((root / "meta/stats.json").read_bytes()[:100])
 
@@ -370,7 +371,7 @@ class TestOutputOfItsOwn:
     def test_follows_a_recording_that_goes_on(self, root: Path, tmp_path: Path) -> None:
         output = finish(root, tmp_path / "finished", remove_inputs="keep")
         recording(root, episodes=1)
-        for edit in LEROBOT.mend(root, output):
+        for edit in mending_edits(LEROBOT.name, root, output):
             path = output / edit.target
             path.write_bytes(edit.derive(path.read_bytes()) or path.read_bytes())
         assert info_of(output)["total_episodes"] == 3

@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
     from .base import Format
 
-__all__ = ["FORMATS", "by_name", "detect", "is_ignored", "is_video"]
+__all__ = ["FORMATS", "LEROBOT", "LEROBOT_V3", "by_name", "detect", "is_ignored", "is_video"]
 
+LEROBOT: Final = LeRobot()
+LEROBOT_V3: Final = LeRobotV3()
 #: Every layout, in the order in which they are tried.
-FORMATS: Final[tuple[Format, ...]] = (LeRobotV3(), LeRobot(), Droid(), Video())
+FORMATS: Final[tuple[Format, ...]] = (LEROBOT_V3, LEROBOT, Droid(), Video())
 
 
 def detect(root: Path) -> Format | None:

@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path, PurePath, PurePosixPath
 
-    from ..base import Edit
     from ..episode import Episode
     from ..errors import EpisodedError
 
@@ -85,6 +84,3 @@ class Format(Protocol):
 
     def shared_files(self, output: Path) -> Sequence[PurePosixPath]:
         """Files below `output` that change as episodes finish (`meta/*`): published anew with each batch."""
-
-    def mend(self, root: Path, output: Path) -> Sequence[Edit]:
-        """Edits that a dataset whose episodes are finished needs again after its recorder rewrote a shared file."""

@@ -22,7 +22,6 @@ from .whole import h5_ends, is_pointer, json_ends, mp4_ends
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ..base import Edit
 
 #: What DROID records at; the real rate of an episode is measured (`tracks.npz`: fps).
 NOMINAL_FPS: Final = Fraction(15)
@@ -129,16 +128,12 @@ class Droid:
         except OSError as error:
             raise from_os_error(error) from error
 
-    def own_files(self, output: Path, episode_id: str) -> Sequence[PurePosixPath]:  # noqa: ARG002 - see `mend`
+    def own_files(self, output: Path, episode_id: str) -> Sequence[PurePosixPath]:  # noqa: ARG002 - part of the contract
         """None: what was recorded stays where it was dropped, what stages made is known from their checkpoints."""
         return ()
 
-    def shared_files(self, output: Path) -> Sequence[PurePosixPath]:  # noqa: ARG002 - see `mend`
+    def shared_files(self, output: Path) -> Sequence[PurePosixPath]:  # noqa: ARG002 - part of the contract
         """None."""
-        return ()
-
-    def mend(self, root: Path, output: Path) -> Sequence[Edit]:  # noqa: ARG002 - part of the contract
-        """Nothing: DROID episodes share no file."""
         return ()
 
     def _find(self, root: Path) -> tuple[dict[str, str], list[tuple[str, str]]]:

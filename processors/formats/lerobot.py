@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path, PurePosixPath
 
-    from ..base import Edit
     from ..episode import Episode
     from .lerobot_info import DatasetInfo
 
@@ -121,12 +120,6 @@ class LeRobot:
     def shared_files(self, output: Path) -> Sequence[PurePosixPath]:
         """What lies in `meta/`."""
         return meta.shared_files(output)
-
-    def mend(self, root: Path, output: Path) -> Sequence[Edit]:
-        """What the finished episodes need again in `meta/` after a recorder or an upload wrote over it."""
-        from ..metadata.edits import dataset_edits
-
-        return dataset_edits(root, output)
 
     def _meta(self, root: Path) -> _Meta:
         info, episodes = root / meta.INFO, root / meta.EPISODES

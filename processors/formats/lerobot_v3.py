@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path, PurePath, PurePosixPath
 
-    from ..base import Edit
     from ..episode import Episode
     from .lerobot_v3_recording import Recording
 
@@ -133,12 +132,6 @@ class LeRobotV3:
         from .lerobot_v3_videos import shared_videos
 
         return [*meta.shared_files(output), *table_files(output), *shared_videos(self._read(output).recording)]
-
-    def mend(self, root: Path, output: Path) -> Sequence[Edit]:
-        """What the finished episodes need again after a recorder or an upload wrote over it."""
-        from ..metadata.edits_v3 import any_finished, recording_edits
-
-        return recording_edits(root, output) if any_finished(output) else []
 
     def recording(self, root: Path) -> Recording:
         """What there is of the dataset. Raises as `read_recording`."""

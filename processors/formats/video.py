@@ -21,7 +21,6 @@ from .whole import is_pointer, mp4_cut_off, mp4_ends
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ..base import Edit
 
 CAMERA: Final = "video"
 #: Names that mean something else in a control folder.
@@ -99,10 +98,6 @@ class Video:
 
     def shared_files(self, output: Path) -> Sequence[PurePosixPath]:  # noqa: ARG002 - part of the contract
         """None: nothing is shared by one episode."""
-        return ()
-
-    def mend(self, root: Path, output: Path) -> Sequence[Edit]:  # noqa: ARG002 - part of the contract
-        """Nothing: there is no dataset around it."""
         return ()
 
 

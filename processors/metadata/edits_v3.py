@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..base import Edit
-from ..formats import by_name
+from ..formats import LEROBOT_V3
 from ..formats.lerobot_info import INFO, STATS, episode_id, parse_object
 from ..formats.lerobot_v3_finished import STATS_NAME, any_to_come, finished_videos
 from ..formats.lerobot_v3_load import refuse_while_written
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path, PurePosixPath
 
-    from ..formats.lerobot_v3 import LeRobotV3
     from .episodes_v3 import Finished
 
 
@@ -58,22 +57,13 @@ def recording_edits(root: Path, output: Path) -> list[Edit]:
 
 
 def _when_none_is_to_come(root: Path, output: Path, edit: Edit, current: bytes | None) -> bytes | None:
-    recording = lerobot_v3().recording(root)
+    recording = LEROBOT_V3.recording(root)
     return None if any_to_come(output, recording.entries) else edit.derive(current)
 
 
-def lerobot_v3() -> LeRobotV3:
-    """The layout, which remembers what it has read."""
-    from ..formats.lerobot_v3 import LeRobotV3
-
-    found = by_name("lerobot-v3")
-    assert isinstance(found, LeRobotV3)
-    return found
-
-
-def any_finished(output: Path) -> bool:
-    """Whether an episode is finished below `output`."""
-    return next(_published(output), None) is not None
+def dataset_edits(root: Path, output: Path) -> list[Edit]:
+    """The same, or nothing before any episode is finished."""
+    return recording_edits(root, output) if next(_published(output), None) is not None else []
 
 
 def _tables(root: Path, output: Path) -> Iterator[Edit]:
@@ -99,7 +89,7 @@ def _table(root: Path, output: Path, name: PurePosixPath, current: bytes | None)
 def _episodes(root: Path, output: Path, name: PurePosixPath, current: bytes | None) -> bytes | None:
     from .episodes_v3 import listed_episodes
 
-    return listed_episodes(lerobot_v3().recording(root), name, current, dict(_published(output)))
+    return listed_episodes(LEROBOT_V3.recording(root), name, current, dict(_published(output)))
 
 
 def _totals(root: Path, output: Path, current: bytes | None) -> bytes | None:

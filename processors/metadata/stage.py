@@ -113,12 +113,12 @@ class _Finishing:
         return {key: quantiles for key, quantiles in found.items() if quantiles}
 
     def _quality(self, columns: Mapping[str, Any]) -> bytes:
-        from ..formats import by_name
+        from ..formats import LEROBOT
         from .clock import judge
 
         episode, stamps = self.episode, columns.get("timestamp")
         timestamps = None if stamps is None else judge(stamps.reshape(-1), episode.fps)
-        orphans = dict(by_name("lerobot").listing(episode.root).orphans)
+        orphans = dict(LEROBOT.listing(episode.root).orphans)
         return report(episode, self.facts, timestamps, orphans, tuple(_findings(episode.root, self.raw))).to_json()
 
     def _file(self, name: str, content: bytes) -> Artifact:

@@ -6,12 +6,13 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from ..base import Artifact
+from ..formats import LEROBOT_V3
 from ..formats.lerobot_v3_finished import STATS_NAME, VIDEOS_NAME
 from ..formats.lerobot_v3_tables import read_span
 from ..formats.lerobot_v3_videos import number_of
 from ..lerobot.statistics import of_columns
 from .clock import judge
-from .edits_v3 import lerobot_v3, recording_edits
+from .edits_v3 import recording_edits
 from .episode_stats import in_order
 from .quality import control_path, report
 from .table import arrays_of
@@ -30,8 +31,7 @@ def finish_recorded(ctx: StageContext, facts: Mapping[str, Mapping[str, Any]]) -
     The edits read these files where they are published. Raises as `read_recording` and `read_span`.
     """
     episode = ctx.episode
-    layout = lerobot_v3()
-    recording = layout.recording(episode.root)
+    recording = LEROBOT_V3.recording(episode.root)
     features = recording.head.info["features"]
     columns = arrays_of(read_span(episode.root, recording.entries[episode.index], features), features)
     pictures: Stats = {
@@ -42,7 +42,7 @@ def finish_recorded(ctx: StageContext, facts: Mapping[str, Mapping[str, Any]]) -
     stats = in_order({**of_columns(columns, episode.fps), **pictures}, features)
     stamps = columns.get("timestamp")
     timestamps = None if stamps is None else judge(stamps.reshape(-1), episode.fps)
-    orphans = dict(layout.listing(episode.root).orphans)
+    orphans = dict(LEROBOT_V3.listing(episode.root).orphans)
     quality = report(episode, facts, timestamps, orphans, tuple(_findings(recording)))
     files = [
         _file(ctx, "quality.json", quality.to_json()),
