@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import EpisodedError, InputError, from_os_error
 from . import lerobot_info as meta
-from .base import Listing, Upload
+from .base import Upload
+from .lerobot_listing import Listings
 from .lerobot_load import load_episode
-from .lerobot_orphans import find_orphans
 from .lerobot_upload import look_at
-from .signatures import Signature, signature_of, signatures_of
+from .signatures import Signature, signature_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path, PurePosixPath
 
     from ..episode import Episode
+    from .base import Listing
     from .lerobot_info import DatasetInfo
 
 _EPISODE_ID: Final = re.compile(r"episode_(\d{6,})")
@@ -33,18 +34,20 @@ _EPISODE_ID: Final = re.compile(r"episode_(\d{6,})")
 class _Meta:
     """The metadata of a dataset, as long as its two files have these signatures."""
 
+    root: Path
     signatures: tuple[Signature, Signature]
     info: DatasetInfo
     lengths: dict[int, int]
 
+    @property
+    def indices(self) -> Collection[int]:
+        """The episodes with a line in `meta/episodes.jsonl`."""
+        return self.lengths
 
-@dataclass(frozen=True, slots=True)
-class _Listed:
-    """A listing, as long as the metadata is the same and these folders have these signatures."""
-
-    meta: _Meta
-    folders: dict[str, Signature]
-    listing: Listing
+    def lacking(self, index: int) -> str:
+        """What another lacks; its table may be there, when only its line is not."""
+        has_table = (self.root / self.info.table(index)).is_file()
+        return "no line in meta/episodes.jsonl" if has_table else "no table and no line in meta/episodes.jsonl"
 
 
 class LeRobot:
@@ -55,7 +58,7 @@ class LeRobot:
 
     def __init__(self) -> None:
         self._metas: dict[Path, _Meta] = {}
-        self._listed: dict[Path, _Listed] = {}
+        self._listings = Listings()
 
     def detect(self, root: Path) -> bool:
         """Whether there is a `meta/info.json`."""
@@ -63,15 +66,7 @@ class LeRobot:
 
     def listing(self, root: Path) -> Listing:
         """The episodes with a line in `meta/episodes.jsonl`; orphans are those of which only frames are known."""
-        try:
-            known, listed = self._meta(root), self._listed.get(root)
-            if listed is None or listed.meta is not known or listed.folders != signatures_of(listed.folders):
-                listed = self._listed[root] = _list(root, known)
-        except EpisodedError as error:
-            return Listing((), refusal=error)
-        except OSError as error:
-            return Listing((), refusal=from_os_error(error))
-        return listed.listing
+        return self._listings.at(root, self._meta)
 
     def output(self, top: Path, name: PurePath) -> Path:
         """The same place below `top`."""
@@ -127,7 +122,7 @@ class LeRobot:
         known = self._metas.get(root)
         if known is None or known.signatures != signatures:
             self._metas.pop(root, None)
-            known = self._metas[root] = _Meta(signatures, meta.read_info(info), meta.read_lengths(episodes))
+            known = self._metas[root] = _Meta(root, signatures, meta.read_info(info), meta.read_lengths(episodes))
         return known
 
     def _find(self, root: Path, episode_id: str) -> tuple[_Meta, int]:
@@ -140,17 +135,3 @@ class LeRobot:
                 "upload this file again after the recording has ended, then retry",
             )
         return known, int(match[1])
-
-
-def _list(root: Path, known: _Meta) -> _Listed:
-    """The listing; an orphan's table may be there, when only its line in `meta/episodes.jsonl` is not."""
-    orphans, signatures = find_orphans(
-        root,
-        known.lengths,
-        lambda index: (
-            "no line in meta/episodes.jsonl"
-            if (root / known.info.table(index)).is_file()
-            else "no table and no line in meta/episodes.jsonl"
-        ),
-    )
-    return _Listed(known, signatures, Listing(tuple(meta.episode_id(index) for index in known.lengths), orphans))

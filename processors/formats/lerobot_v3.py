@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import EpisodedError, InputError, from_os_error
 from . import lerobot_info as meta
-from .base import Listing, Upload
-from .lerobot_orphans import find_orphans
+from .base import Upload
+from .lerobot_listing import Listings
 from .lerobot_v3_finished import video_files
 from .signatures import Signature, signature_of, signatures_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path, PurePath, PurePosixPath
 
     from ..episode import Episode
+    from .base import Listing
     from .lerobot_v3_recording import Recording
 
 _EPISODE_ID: Final = re.compile(r"episode_(\d{6,})")
@@ -36,12 +37,14 @@ class _Known:
     signatures: dict[str, Signature]
     recording: Recording
 
+    @property
+    def indices(self) -> Collection[int]:
+        """The episodes of which there are rows."""
+        return self.recording.entries.keys()
 
-@dataclass(frozen=True, slots=True)
-class _Listed:
-    known: _Known
-    folders: dict[str, Signature]
-    listing: Listing
+    def lacking(self, index: int) -> str:  # noqa: ARG002 - part of the contract
+        """What another lacks."""
+        return "no rows in data/"
 
 
 class LeRobotV3:
@@ -53,7 +56,7 @@ class LeRobotV3:
     def __init__(self) -> None:
         self._versions: dict[Path, tuple[Signature, bool]] = {}
         self._known: dict[Path, _Known] = {}
-        self._listed: dict[Path, _Listed] = {}
+        self._listings = Listings()
 
     def detect(self, root: Path) -> bool:
         """Whether there is a `meta/info.json` that says v3."""
@@ -69,15 +72,7 @@ class LeRobotV3:
 
     def listing(self, root: Path) -> Listing:
         """The episodes of which there are rows; orphans are those of which only frames are known."""
-        try:
-            known, listed = self._read(root), self._listed.get(root)
-            if listed is None or listed.known is not known or listed.folders != signatures_of(listed.folders):
-                listed = self._listed[root] = _list(root, known)
-        except EpisodedError as error:
-            return Listing((), refusal=error)
-        except OSError as error:
-            return Listing((), refusal=from_os_error(error))
-        return listed.listing
+        return self._listings.at(root, self._read)
 
     def output(self, top: Path, name: PurePath) -> Path:
         """The same path below `top`."""
@@ -163,8 +158,3 @@ def _signatures(root: Path) -> dict[str, Signature]:
     """Of every file that says which episodes there are."""
     tables = [path for pattern in _TABLES for path in root.glob(pattern)]
     return signatures_of(map(str, (root / meta.INFO, root / "meta/tasks.parquet", *tables, *video_files(root))))
-
-
-def _list(root: Path, known: _Known) -> _Listed:
-    orphans, folders = find_orphans(root, known.recording.entries, lambda _: "no rows in data/")
-    return _Listed(known, folders, Listing(tuple(map(meta.episode_id, known.recording.entries)), orphans))
