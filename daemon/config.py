@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import tomllib
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from .attempts import AttemptPolicy
+from .consistency import fed_back, nested, unknown_destinations, unknown_pipelines
 from .errors import ConfigError, UsageError
 from .mistakes import Mistake, MistakesError, below, in_words, mistakes_in
 from .publisher.settings import DestinationConfig, known_keys
@@ -18,7 +18,7 @@ from .quantities import AbsolutePath, Count, Devices, Seconds, Size
 from .stages import STAGES, params_model
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
 
 ENVIRONMENT = "EPISODED_CONFIG"
@@ -183,9 +183,9 @@ class Config(_Model):
         names = {number: drop.pipeline for number, drop in enumerate(self.drops, 1)}
         roots = [path for drop in self.drops for path in (drop.path, drop.output) if path]
         sends = {name: pipeline.destinations for name, pipeline in self.pipelines.items()}
-        aims = _unknown_destinations(sends, self.destinations)
-        inside = _fed_back(self.destinations.values(), roots)
-        if mistakes := [*_unknown_pipelines(names, self.pipelines), *aims, *_nested(roots), *inside]:
+        aims = unknown_destinations(sends, self.destinations)
+        inside = fed_back(self.destinations.values(), roots)
+        if mistakes := [*unknown_pipelines(names, self.pipelines), *aims, *nested(roots), *inside]:
             raise MistakesError(mistakes)
         for drop in self.drops:
             drop._takes_videos = "depth" in self.pipelines[drop.pipeline].stages
@@ -210,41 +210,6 @@ def _stage_list_mistakes(stages: object) -> Iterator[Mistake]:
             yield "stages", f"there is no stage {stage!r}; there are {', '.join(STAGES)}"
     if len(set(map(str, stages))) != len(stages):
         yield "stages", "each stage at most once"
-
-
-def _unknown_pipelines(names: Mapping[int, str], pipelines: Collection[str]) -> Iterator[Mistake]:
-    for number, name in names.items():
-        if name not in pipelines:
-            yield f"drop.{number}.pipeline", f"there is no pipeline {name!r}; there are {', '.join(pipelines)}"
-
-
-def _unknown_destinations(sends: Mapping[str, Iterable[str]], known: Collection[str]) -> Iterator[Mistake]:
-    for pipeline, names in sends.items():
-        for name in names:
-            if name not in known:
-                there = f"there are {', '.join(known)}" if known else "there is no [destinations.NAME] table"
-                yield f"pipelines.{pipeline}.destinations", f"there is no destination {name!r}; {there}"
-
-
-def _fed_back(destinations: Iterable[DestinationConfig], roots: list[Path]) -> Iterator[Mistake]:
-    """What was published into a drop folder would be found there, and published once more."""
-    for destination in destinations:
-        if destination.kind == "folder":
-            place = Path(destination.params.template.partition("{")[0]).resolve()
-            for root in roots:
-                if place.is_relative_to(root.resolve()):
-                    yield f"destinations.{destination.name}.path", f"lies inside {root}: what is published stands apart"
-
-
-def _nested(roots: list[Path]) -> Iterator[Mistake]:
-    """Two roots, one inside the other, would find (and finish) the same episodes twice."""
-    resolved = sorted(((root.resolve(), root) for root in roots), key=lambda pair: pair[0].parts)
-    for (outer, outer_name), (inner, inner_name) in itertools.pairwise(resolved):
-        if outer == inner or outer in inner.parents:
-            yield (
-                "drop",
-                f"{inner_name} lies inside {outer_name}: drop and output folders stand apart, each once",
-            )
 
 
 def find(explicit: Path | None = None) -> Path | None:
@@ -284,9 +249,9 @@ def _contradictions(table: dict[str, Any]) -> Iterator[Mistake]:
     tables = given if isinstance(given, list) else []
     drops = {number: drop for number, drop in enumerate(tables, 1) if isinstance(drop, dict)}
     names = {number: drop["pipeline"] for number, drop in drops.items() if isinstance(drop.get("pipeline"), str)}
-    yield from _unknown_pipelines(names, [*BUILT_IN, *(pipelines if isinstance(pipelines, dict) else ())])
+    yield from unknown_pipelines(names, [*BUILT_IN, *(pipelines if isinstance(pipelines, dict) else ())])
     roots = [Path(str(drop[key])) for drop in drops.values() for key in ("path", "output") if key in drop]
-    yield from _nested([root for root in roots if root.is_absolute()])
+    yield from nested([root for root in roots if root.is_absolute()])
 
 
 def with_stage_settings(config: Config, name: str, stage: str, changes: Mapping[str, Any]) -> Config:

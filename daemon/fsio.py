@@ -14,16 +14,13 @@ import errno
 import fcntl
 import itertools
 import os
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from . import temps
 from .crashpoints import crashpoint
 from .errors import ConfigError, EpisodedError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 #: What link(2) answers where there are no hard links, as opposed to "not now".
 _NO_LINKS: Final = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK, errno.EINVAL)
@@ -261,20 +258,6 @@ def check_links(directory: Path) -> None:
         for path in (temp, name):
             with suppress(OSError):
                 path.unlink()
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file at `path` (waits for it). The kernel frees it when the process dies.
-
-    Service and collectors share it: who comes first must not lock the others of the group out for good.
-    """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
 
 
 def mode_for(replaced: os.stat_result) -> int:

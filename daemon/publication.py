@@ -16,6 +16,7 @@ from . import checkpoint, fsio
 from .checkpoint import Output
 from .control import CONTROL
 from .errors import ClaimLostError, EpisodedError, RetryableError
+from .locks import locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +51,7 @@ def publish_artifact(control: ControlDir, generation: int, stage: str, artifact:
 def apply_edit(output: Path, edit: Edit) -> bool:
     """Bring one dataset-level file up to date under the dataset lock; True when its content changed."""
     path = output / edit.target
-    with fsio.locked(output / CONTROL / "lock"):
+    with locked(output / CONTROL / "lock"):
         with suppress(FileNotFoundError):
             fsio.sweep_temps(path.parent)
         for _ in range(EDIT_TRIES):

@@ -26,6 +26,7 @@ from .claim import Leases
 from .control import CONTROL, REPAIRING, SCHEMA, ControlDir, read_json, to_json
 from .crashpoints import crashpoint
 from .errors import NotAvailableError
+from .locks import locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -88,7 +89,7 @@ class Transaction:
     def carry_out(self) -> None:
         """Do what the journal says, as far as it has not been done. Raises EpisodedError (`repair_stuck`)."""
         steps = [Step(**step) for step in (read_json(self.folder / "journal") or {})["steps"]]
-        with fsio.locked(self.root / CONTROL / "lock"):
+        with locked(self.root / CONTROL / "lock"):
             if not (self.folder / "taken").exists():
                 self._take(steps)
                 fsio.publish(self.folder / "taken", b"")

@@ -18,6 +18,7 @@ import pytest
 from conftest import TESTS, eventually
 from episoded.daemon import fsio
 from episoded.daemon.errors import ConfigError, EpisodedError
+from episoded.daemon.locks import locked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -329,6 +330,6 @@ class TestFilesystemWithoutLinks:
 
 def test_the_dataset_lock_excludes_others_until_it_is_left(tmp_path: Path) -> None:
     with (tmp_path / "lock").open("w") as other:
-        with fsio.locked(tmp_path / "lock"), pytest.raises(BlockingIOError):
+        with locked(tmp_path / "lock"), pytest.raises(BlockingIOError):
             fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -18,6 +18,7 @@ from episoded.processors.destinations.base import File
 from .. import checkpoint, fsio
 from ..control import CONTROL, read_json, to_json
 from ..errors import RetryableError
+from ..locks import locked
 from .manifest import wanted
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def snapshot(dataset: Dataset, config: DestinationConfig, aims: Iterable[Aim]) -
     fsio.remove_tree(folder)
     fsio.make_dirs(folder, below=dataset.output)
     taken = []
-    with fsio.locked(dataset.output / CONTROL / "lock"):
+    with locked(dataset.output / CONTROL / "lock"):
         (folder / "signature").write_bytes(to_json(signature(dataset, config)))
         for number, name in enumerate(formats.by_name(dataset.format).shared_files(dataset.output)):
             if wanted(config, str(name)):
