@@ -15,6 +15,7 @@ from ..media.lerobot_depth import DepthCodes
 from ..media.writer import VideoWriter
 from .codes import MetricCodes
 from .preview import Preview
+from .video_export import VideoExport
 
 if TYPE_CHECKING:
     from pathlib import Path, PurePosixPath
@@ -122,7 +123,7 @@ class Png16:
         return {"png16": {"folder": self._target.name, "frames": len(self._names), "samples": "as in the depth video"}}
 
 
-class LeRobotVideo:
+class LeRobotVideo(VideoExport):
     """The same depth, which is metric, as LeRobot 0.6 and later reads it: 12-bit codes in HEVC."""
 
     wants_pictures = False
@@ -138,23 +139,10 @@ class LeRobotVideo:
         encoding = lerobot_depth.encoding(threads)
         self._writer = VideoWriter(self._path, encoding, width=width, height=height, rate=rate)
 
-    def __enter__(self) -> Self:
-        self._writer.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._writer.__exit__(kind, error, traceback)
-
     def add(self, samples: NDArray[np.uint16], picture: NDArray[np.uint8] | None) -> None:  # noqa: ARG002
         """Encode one frame."""
         codes = self._codes.of_millimetres(self._ours.millimetres(samples))
         self._writer.write(lerobot_depth.frame_of(codes))
-
-    def artifacts(self) -> list[Artifact]:
-        """The video."""
-        return [Artifact(self._path, self._target)]
 
     def describe(self) -> dict[str, Any]:
         """The file, and the feature that makes LeRobot load it once it lies at the feature's `video_path`."""

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from av.video.frame import VideoFrame
 
-from ..base import Artifact
 from ..media.writer import Encoding, VideoWriter
 from .codes import DisparityCodes
+from .video_export import VideoExport
 
 if TYPE_CHECKING:
     from pathlib import Path, PurePosixPath
-    from types import TracebackType
 
     from numpy.typing import NDArray
 
@@ -28,7 +27,7 @@ _SIDE: Final = 640
 _ENDS: Final = (0.01, 0.99)
 
 
-class Preview:
+class Preview(VideoExport):
     """`NAME.webm` (`preview.webm` beside `depth.mkv`): VP9, picture on the left, depth on the right, near is bright.
 
     The colours span the same range in all frames, from the 1st to the 99th percentile of the whole video: what changes
@@ -50,25 +49,12 @@ class Preview:
         size = {"width": 2 * self._columns, "height": self._rows}
         self._writer = VideoWriter(self._path, encoding, rate=result.rate, container="webm", **size)
 
-    def __enter__(self) -> Self:
-        self._writer.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._writer.__exit__(kind, error, traceback)
-
     def add(self, samples: NDArray[np.uint16], picture: NDArray[np.uint8] | None) -> None:
         """Encode one frame."""
         assert picture is not None
         halves = [self._half(picture), self._half(self._palette[samples])]
         frame = VideoFrame.from_ndarray(np.ascontiguousarray(np.concatenate(halves, axis=1)), format="rgb24")
         self._writer.write(frame.reformat(format="yuv420p"))
-
-    def artifacts(self) -> list[Artifact]:
-        """The video."""
-        return [Artifact(self._path, self._target)]
 
     def describe(self) -> dict[str, Any]:
         """Which file it is."""
