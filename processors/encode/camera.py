@@ -20,7 +20,6 @@ Facts of the artifact, all JSON:
 
 from __future__ import annotations
 
-import shutil
 import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -33,15 +32,16 @@ from ..media import png, video
 from ..media.frames import FrameReader
 from ..media.pixels import plane
 from ..media.writer import VideoWriter
+from .adopted import adopted
 from .encoders import Plan, Sibling, plan, sibling
+from .facts import common_facts, tick
 from .ordered import ahead, one_by_one
 from .params import EncodeParams
-from .statistics import ImageStatistics, histogram, sample_indices
+from .statistics import ImageStatistics, histogram
 from .tally import FrameSampler, Tally
 from .verify import Expectation, Verified, verify
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from av.video.frame import VideoFrame
@@ -84,38 +84,18 @@ def encode(camera: Camera, ctx: StageContext, path: Path) -> Artifact:
 
 
 def adopt(camera: Camera, ctx: StageContext, existing: Path, scratch: Path) -> Artifact:
-    """Take the video that lies there, once it has been decoded whole and fits the episode.
-
-    A video that lies in the received dataset only, with the output elsewhere, is copied to `scratch`.
-    """
+    """Take the video that lies there; as `adopted`."""
     from ..lerobot.statistics import picture_quantiles
 
-    started = time.perf_counter()
-    expected = Expectation(camera.key, ctx.episode.length, ctx.episode.fps, start=camera.start)
-    statistics, counted = ImageStatistics(), frozenset(sample_indices(ctx.episode.length))
+    statistics = ImageStatistics()
 
-    def look(index: int, frame: VideoFrame) -> None:
-        tick(ctx)(index, frame)
-        if index in counted:
-            statistics.add(histogram(plane(frame.reformat(format="rgb24"), channels=3)))
+    def look(frame: VideoFrame) -> None:
+        statistics.add(histogram(plane(frame.reformat(format="rgb24"), channels=3)))
 
-    verified = verify(existing, expected, threads=ctx.threads, on_frame=look)
-    path = existing
-    if existing != ctx.episode.output / camera.video:
-        path = scratch
-        shutil.copyfile(existing, scratch)
-    seconds = round(time.perf_counter() - started, 3)
-    facts = {
-        **common_facts(path, camera, ctx, verified.size),
-        **dict.fromkeys(("encoder", "psnr_db", "duplicates", "constant", "bytes_in", "sibling")),
-        "seconds": seconds,
-        "seconds_verify": seconds,
-        "image_stats": statistics.result(),
-        "image_quantiles": picture_quantiles(statistics.counts),
-        "alpha_dropped": False,
-        "adopted": True,
-    }
-    return Artifact(path, camera.video, facts)
+    def facts() -> dict[str, Any]:
+        return {"image_stats": statistics.result(), "image_quantiles": picture_quantiles(statistics.counts)}
+
+    return adopted(camera, ctx, existing, scratch, look, facts)
 
 
 def frames_of(camera: Camera, ctx: StageContext) -> tuple[Path, ...]:
@@ -156,33 +136,6 @@ def _read_back(
             f"{camera.key}: the video just written does not read back: {error.message}",
             "nothing was removed; if it happens again, check the disk and the memory of this machine",
         ) from error
-
-
-def tick(ctx: StageContext) -> Callable[[int, VideoFrame], None]:
-    """Signs of life while a video is read back: the frames were all counted before, so the bar stands full."""
-
-    def tick(_index: int, _frame: VideoFrame) -> None:
-        ctx.check_cancelled()
-        ctx.progress(ctx.episode.length, ctx.episode.length)
-
-    return tick
-
-
-def common_facts(path: Path, camera: Camera, ctx: StageContext, size: tuple[int, int]) -> dict[str, Any]:
-    """What is known of any video of an episode; `size` is (width, height)."""
-    info = video.probe(path)
-    width, height = size
-    return {
-        "frames": ctx.episode.length,
-        "width": width,
-        "height": height,
-        "fps": str(ctx.episode.fps),
-        "codec": info.codec,
-        "pix_fmt": info.pix_fmt,
-        "bytes_out": path.stat().st_size,
-        "stale_frames": len(camera.frames.stale) if camera.frames is not None else 0,
-        "declared_shape": list(camera.shape) if camera.shape not in (None, (height, width)) else None,
-    }
 
 
 def _encoder_facts(planned: Plan, library: str) -> dict[str, Any]:

@@ -7,7 +7,6 @@ them.
 
 from __future__ import annotations
 
-import shutil
 import time
 import zlib
 from itertools import pairwise
@@ -22,7 +21,9 @@ from ..lerobot.statistics import quantiles_of
 from ..media.lerobot_depth import DepthCodes, encoding, frame_of
 from ..media.tiff import read_depth
 from ..media.writer import VideoWriter
-from .camera import common_facts, frames_of, tick
+from .adopted import adopted
+from .camera import frames_of
+from .facts import common_facts, tick
 from .statistics import sample_indices, stride
 from .verify import Expectation, verify
 
@@ -78,38 +79,18 @@ def encode(camera: Camera, ctx: StageContext, path: Path) -> Artifact:
 
 
 def adopt(camera: Camera, ctx: StageContext, existing: Path, scratch: Path) -> Artifact:
-    """Take the depth video that lies there, once it has been decoded whole and fits the episode.
+    """Take the depth video that lies there; as `adopted`.
 
     Its statistics are those of what the codes stand for, in the camera's unit.
     """
-    started = time.perf_counter()
     codes, metres = DepthCodes.of_info(camera.depth_info or {}), (camera.depth_info or {}).get("depth_unit") == "m"
     statistics = DepthStatistics(np.zeros(0, np.float32 if metres else np.uint16))
-    counted = frozenset(sample_indices(ctx.episode.length))
 
-    def look(index: int, frame: VideoFrame) -> None:
-        tick(ctx)(index, frame)
-        if index in counted:
-            coded = _codes_of(frame, existing)
-            statistics.add(codes.to_metres(coded) if metres else codes.to_millimetres(coded))
+    def look(frame: VideoFrame) -> None:
+        coded = _codes_of(frame, existing)
+        statistics.add(codes.to_metres(coded) if metres else codes.to_millimetres(coded))
 
-    expected = Expectation(camera.key, ctx.episode.length, ctx.episode.fps, start=camera.start)
-    verified = verify(existing, expected, threads=ctx.threads, on_frame=look)
-    path = existing
-    if existing != ctx.episode.output / camera.video:
-        path = scratch
-        shutil.copyfile(existing, scratch)
-    seconds = round(time.perf_counter() - started, 3)
-    facts = {
-        **common_facts(path, camera, ctx, verified.size),
-        **dict.fromkeys(("encoder", "psnr_db", "duplicates", "constant", "bytes_in", "sibling")),
-        "seconds": seconds,
-        "seconds_verify": seconds,
-        **statistics.facts(),
-        "alpha_dropped": False,
-        "adopted": True,
-    }
-    return Artifact(path, camera.video, facts)
+    return adopted(camera, ctx, existing, scratch, look, statistics.facts)
 
 
 class DepthStatistics:
