@@ -16,13 +16,12 @@ import random
 import shutil
 import signal
 import sys
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import recordings
 import sites
-from episoded.daemon import chain, config, crashpoints, finish, fsio, logs, service, temps
+from episoded.daemon import chain, config, finish, fsio, logs, service, temps
 from episoded.daemon.claim import take
 from episoded.daemon.control import ControlDir
 from episoded.daemon.dispatch import Dispatcher
@@ -34,6 +33,7 @@ from episoded.daemon.scan import Scanner
 from episoded.daemon.supervisor import Supervisor
 from episoded.daemon.watch import Watcher
 from episoded.processors import destinations
+from forks import in_child, killed_at
 from recordings import EPISODE
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def set_aside(path: str, keep: str) -> None:
 def fork_and_name() -> None:
     """Name a temporary file, fork, and say what the child names one, its pid and its start."""
     temps.new_name()
-    _in_child(lambda: say(temps.new_name(), os.getpid(), process_started(os.getpid())))
+    in_child(lambda: say(temps.new_name(), os.getpid(), process_started(os.getpid())))
 
 
 def hold(control: str) -> None:
@@ -153,14 +153,12 @@ def crash(source: str, folder: str, first: str, step: str) -> None:
     original = recordings.Originals.of(Path(source))
     for number in range(int(first), 1 << 20, int(step)):
         root = recordings.copy(Path(source), Path(folder) / str(number))
-        if not _killed_at(number, root, _finish):
+        if not killed_at(number, root, _finish):
             break
         wrong = recordings.broken_laws(root)
-        if number % 3 == 0 and _killed_at(
-            number // 2 + 1, root, _finish
-        ):  # and now and then once more while it resumes
+        if number % 3 == 0 and killed_at(number // 2 + 1, root, _finish):  # and now and then once more while it resumes
             wrong += recordings.broken_laws(root)
-        if _in_child(lambda root=root: _finish(root)):
+        if in_child(lambda root=root: _finish(root)):
             wrong.append("the resumed work failed")
         wrong += recordings.broken_laws(root) + recordings.leftovers(root) + original.missing_from(root)
         say(number, "; ".join(wrong) or "ok")
@@ -176,18 +174,18 @@ def crash_convert(source: str, before: str, folder: str, first: str, step: str) 
     logs.configure("critical")
     whole = Path(folder) / f"whole{first}"
     _import_what_is_used(whole, lambda root: _converted(Path(source), root))
-    _in_child(lambda: _converted(Path(source), whole))
+    in_child(lambda: _converted(Path(source), whole))
     grows = Path(before).exists()  # the last file of each kind takes the new episodes in
     untouched, expected = recordings.snapshot(Path(source)), recordings.contents(whole)
     for number in range(int(first), 1 << 20, int(step)):
         output = Path(folder) / str(number)
         if grows:
             recordings.copy(Path(before), output)
-        if not _killed_at(number, output, lambda root: _converted(Path(source), root)):
+        if not killed_at(number, output, lambda root: _converted(Path(source), root)):
             break
         wrong = recordings.half_converted(output)
         finished = recordings.made_files(output)
-        if _in_child(lambda output=output: _converted(Path(source), output)):
+        if in_child(lambda output=output: _converted(Path(source), output)):
             wrong.append("the resumed conversion failed")
         now = recordings.made_files(output)
         wrong += [f"{name} was made again" for name in finished if not grows and finished[name] != now[name]]
@@ -215,12 +213,12 @@ def crash_repair(source: str, folder: str) -> None:
     expected = recordings.contents(whole)
     for number in range(1, 1 << 20):
         root = recordings.copy(Path(source), Path(folder) / str(number))
-        if not _killed_at(number, root, _repaired):
+        if not killed_at(number, root, _repaired):
             break
         wrong = []
         if number % 3 == 0:  # and now and then once more while it goes on
-            _killed_at(number // 2 + 1, root, _repaired)
-        if _in_child(lambda root=root: _repaired(root)):
+            killed_at(number // 2 + 1, root, _repaired)
+        if in_child(lambda root=root: _repaired(root)):
             wrong.append("the second repair failed")
         everything = {path.read_bytes() for path in root.rglob("*") if path.is_file()}
         wrong += [f"lost: {name}" for name, content in before.items() if content not in everything]
@@ -240,7 +238,7 @@ def _repaired(root: Path) -> None:
 def _import_what_is_used(root: Path, task: Callable[[Path], None]) -> None:
     """Import here, without running anything, what a run imports on the way: each fork would do it again."""
     listing = root.with_suffix(".modules")
-    _in_child(lambda: (task(root), listing.write_text("\n".join(sys.modules))))
+    in_child(lambda: (task(root), listing.write_text("\n".join(sys.modules))))
     for name in listing.read_text().split():
         if name.partition(".")[0] in ("episoded", "av", "pyarrow"):
             importlib.import_module(name)
@@ -254,26 +252,6 @@ def _finish(root: Path) -> None:
         assert finish.tidy(work.control, root, root)
     else:
         assert chain.work_on(work) == "ready"
-
-
-def _killed_at(number: int, root: Path, task: Callable[[Path], None]) -> bool:
-    def die() -> None:
-        crashpoints.crashpoint.at = str(number)
-        task(root)
-
-    return _in_child(die) == -signal.SIGKILL
-
-
-def _in_child(task: Callable[[], object]) -> int:
-    """How a forked child ended that did the task."""
-    if (pid := os.fork()) == 0:
-        try:
-            task()
-            os._exit(0)
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def watch(*paths: str) -> None:

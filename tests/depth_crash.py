@@ -8,22 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import signal
 import sys
-import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import recordings
-from episoded.daemon import chain, checkpoint, config, crashpoints, logs
+from episoded.daemon import chain, checkpoint, config, logs
 from episoded.daemon.chain import Work
 from episoded.processors.depth import ladder
+from forks import in_child, killed_at
 from known_depth import KnownDepth
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 FRAMES, SEGMENT = 22, 8
 TOP, WRIST = "observation.images.top", "observation.images.wrist"
@@ -47,25 +41,6 @@ def finish(root: Path, source: KnownDepth) -> None:
     if not work(root).control.markers().ready:
         assert chain.work_on(work(root)) == "ready"
     (root.parent / f"{root.name}.asked").write_text(json.dumps(source.asked))
-
-
-def in_child(task: Callable[[], object]) -> int:
-    if (pid := os.fork()) == 0:
-        try:
-            task()
-            os._exit(0)
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
-def killed_at(number: int, root: Path) -> bool:
-    def die() -> None:
-        crashpoints.crashpoint.at = str(number)
-        finish(root, KnownDepth())
-
-    return in_child(die) == -signal.SIGKILL
 
 
 def left(root: Path) -> int:
@@ -102,7 +77,7 @@ def main(folder: Path, first: int, step: int) -> None:
     assert len(expected) == 4
     for number in range(first, 1 << 20, step):
         root = recordings.copy(source, folder / str(number))
-        if not killed_at(number, root):
+        if not killed_at(number, root, lambda root: finish(root, KnownDepth())):
             break
         print(number, "; ".join(verdict(root, expected)) or "ok", flush=True)
         shutil.rmtree(root)
