@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .kinds import HUB, REPAIR, RESTORE, Kind
+from .kind import HUB, REPAIR, RESTORE, Kind
 
 _COUNT = "nothing is noticed; what is shown about the dataset is wrong"
 

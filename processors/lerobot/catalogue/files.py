@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .kinds import Kind
+from .kind import Kind
 
 _POINTER = "the file cannot be read: opening, or reading the first picture, fails with an unrelated message"
 

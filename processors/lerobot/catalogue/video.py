@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .kinds import HUB, REPAIR, Kind
+from .kind import HUB, REPAIR, Kind
 
 _LATE = "opens, and fails at the first picture of the part, in the middle of training"
 _RECODE = "restore the video, or its frames so that it is encoded again"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .kinds import HUB, REPAIR, RESTORE, Kind
+from .kind import HUB, REPAIR, RESTORE, Kind
 
 _WRONG_ROWS = "opens, and rows are taken for rows of another episode or another frame"
 

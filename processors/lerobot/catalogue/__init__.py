@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from .kinds import Kind
-from .kinds_files import FILES
-from .kinds_meta import META
-from .kinds_rows import ROWS
-from .kinds_stats import STATS
-from .kinds_video import VIDEO
+from .files import FILES
+from .kind import Kind
+from .meta import META
+from .rows import ROWS
+from .stats import STATS
+from .video import VIDEO
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .kinds import HUB, REPAIR, Kind
+from .kind import HUB, REPAIR, Kind
 
 _NORMALISE = "opens; policies normalise with wrong numbers, and learn from distorted data"
 
