@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import deflate
 import numpy as np
 
-from .encode.statistics import ImageStatistics, histogram, sample_indices
-from .metadata.episode_stats import in_order, line, of_columns
+from .lerobot.episode_stats import in_order, line, of_columns
+from .lerobot.picture_statistics import ImageStatistics, histogram, sample_indices
 from .simulation_scene import JOINTS, Scene
 
 if TYPE_CHECKING:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
-from .encode.statistics import ImageStatistics, histogram, sample_indices
+from .lerobot.episode_stats import aggregate, in_order
+from .lerobot.picture_statistics import ImageStatistics, histogram, sample_indices
 from .lerobot.statistics import of_columns, of_pictures
 from .lerobot.v30_episodes import EpisodeRow, write_episodes
 from .lerobot.v30_layout import DATA_PATH, EPISODES_PATH, TASKS_PATH, VIDEO_PATH, FileIndex
 from .lerobot.v30_tasks import write_tasks
 from .media.tiff import write_depth
-from .metadata.episode_stats import aggregate, in_order
 from .simulation import COUNTERS, TASK, column, write_png
 from .simulation_scene import JOINTS, Scene
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from .metadata.episode_stats import Stats
+    from .lerobot.episode_stats import Stats
 
 #: "finalized": all files closed. "crashed": the list of episodes was never written. "killed": no file was closed.
 End = Literal["finalized", "crashed", "killed"]

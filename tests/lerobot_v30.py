@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from episoded.processors.lerobot.episode_stats import aggregate
 from episoded.processors.lerobot.v30_tasks import write_tasks
-from episoded.processors.metadata.episode_stats import aggregate
 from lerobot_data import info_of, lines_of
 
 if TYPE_CHECKING:

@@ -19,11 +19,11 @@ from episoded.daemon.convert.result import Result
 from episoded.daemon.errors import Cancelled, InputError, NotAvailableError, UsageError
 from episoded.processors.lerobot import statistics
 from episoded.processors.lerobot.convert.plan import Sizes
+from episoded.processors.lerobot.episode_stats import QUANTILES
 from episoded.processors.lerobot.reading import read_dataset
 from episoded.processors.media.clip import Clip
 from episoded.processors.media.concat import digest
 from episoded.processors.media.video import frames, probe
-from episoded.processors.metadata.episode_stats import QUANTILES
 from episoded.processors.metadata.table import read_columns
 from lerobot_data import TOP, WRIST, change_info, embedded, finish, frame, info_of, lines_of, recording, table, video
 from recordings import contents, made_files, snapshot

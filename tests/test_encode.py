@@ -26,9 +26,9 @@ from episoded.processors.encode.fidelity import LARGEST_SHIFT, psnr, reference, 
 from episoded.processors.encode.ordered import WINDOW, ahead
 from episoded.processors.encode.params import PROFILES, EncodeParams
 from episoded.processors.encode.stage import EncodeProcessor
-from episoded.processors.encode.statistics import sample_indices
 from episoded.processors.episode import Camera, Episode, FrameSource
 from episoded.processors.errors import Cancelled, DiskFullError, EpisodedError, InputError
+from episoded.processors.lerobot.picture_statistics import sample_indices
 from episoded.processors.media import video
 from episoded.processors.media.writer import Encoding, VideoWriter
 

@@ -14,9 +14,9 @@ import pytest
 from pydantic import ValidationError
 
 from episoded.processors.errors import InputError, RetryableError
+from episoded.processors.lerobot.episode_stats import aggregate, is_valid_picture, line_of, of_columns, with_line
 from episoded.processors.metadata.clock import judge
 from episoded.processors.metadata.edits import episode_edits
-from episoded.processors.metadata.episode_stats import aggregate, is_valid_picture, line_of, of_columns, with_line
 from episoded.processors.metadata.info import finished_info, video_info
 from episoded.processors.metadata.mend import mending_edits
 from episoded.processors.metadata.params import MetadataParams

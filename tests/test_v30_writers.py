@@ -14,13 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from episoded.processors.encode.statistics import histogram
 from episoded.processors.lerobot import statistics
+from episoded.processors.lerobot.episode_stats import QUANTILES, aggregate
+from episoded.processors.lerobot.picture_statistics import histogram
 from episoded.processors.lerobot.v30_episodes import EpisodeRow, VideoPart, write_episodes
 from episoded.processors.lerobot.v30_info import v30_info
 from episoded.processors.lerobot.v30_layout import EPISODES_PATH, VIDEO_PATH, FileIndex
 from episoded.processors.lerobot.v30_tasks import read_tasks, write_tasks
-from episoded.processors.metadata.episode_stats import QUANTILES, aggregate
 from lerobot_data import info_of, recording
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..base import Artifact
+from ..lerobot.picture_statistics import sample_indices
 from .facts import common_facts, tick
-from .statistics import sample_indices
 from .verify import Expectation, verify
 
 if TYPE_CHECKING:

@@ -28,6 +28,7 @@ import av
 
 from ..base import Artifact
 from ..errors import InputError, RetryableError
+from ..lerobot.picture_statistics import ImageStatistics, histogram
 from ..media import png, video
 from ..media.frames import FrameReader
 from ..media.pixels import plane
@@ -37,7 +38,6 @@ from .encoders import Plan, Sibling, plan, sibling
 from .facts import common_facts, tick
 from .ordered import ahead, one_by_one
 from .params import EncodeParams
-from .statistics import ImageStatistics, histogram
 from .tally import FrameSampler, Tally
 from .verify import Expectation, Verified, verify
 

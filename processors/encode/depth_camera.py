@@ -17,6 +17,7 @@ import numpy as np
 
 from ..base import Artifact
 from ..errors import InputError, RetryableError
+from ..lerobot.picture_statistics import sample_indices, stride
 from ..lerobot.statistics import quantiles_of
 from ..media.lerobot_depth import DepthCodes, encoding, frame_of
 from ..media.tiff import read_depth
@@ -24,7 +25,6 @@ from ..media.writer import VideoWriter
 from .adopted import adopted
 from .camera import frames_of
 from .facts import common_facts, tick
-from .statistics import sample_indices, stride
 from .verify import Expectation, verify
 
 if TYPE_CHECKING:

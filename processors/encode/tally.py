@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..lerobot.picture_statistics import ImageStatistics, histogram, sample_indices
 from ..media import png
 from .fidelity import Reference, reference
-from .statistics import ImageStatistics, histogram, sample_indices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ..encode.statistics import moments
-from ..metadata.episode_stats import QUANTILES, as_recorded
+from .episode_stats import QUANTILES, as_recorded
+from .picture_statistics import moments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ..metadata.episode_stats import Stats
+    from .episode_stats import Stats
 
 _BINS: Final = 5000
 _MARGIN: Final = 1e-10  # by which the first and the last bin reach beyond the values
@@ -57,7 +57,7 @@ def of_rows(column: NDArray[Any]) -> dict[str, Any]:
 def of_pictures(counts: NDArray[np.int64], frames: int) -> dict[str, Any]:
     """Statistics of one camera, from the summed histograms (3, 256) of its `frames` sampled pictures.
 
-    What counts is `encode.statistics.histogram`, of the frames `encode.statistics.sample_indices`.
+    What counts is `picture_statistics.histogram`, of the frames `picture_statistics.sample_indices`.
     """
     return {**moments(counts, frames), **picture_quantiles(counts)}
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fractions import Fraction
     from pathlib import Path
 
-    from ..metadata.episode_stats import Stats
+    from .episode_stats import Stats
 
 _Kind = tuple[int, type]
 #: Rows that are held in memory, and written as one row group.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..formats.lerobot_info import DatasetInfo
-    from .episode_stats import Stats
+    from ..lerobot.episode_stats import Stats
 
 #: The statistics of one finished episode, as one line of `meta/episodes_stats.jsonl`, with the quantiles of its PNGs.
 EPISODE_STATS_NAME: Final = "stats.json"
@@ -71,7 +71,7 @@ def _lines(
     received: Path | None, cameras: Collection[str], finished: Mapping[int, Stats], current: bytes | None
 ) -> bytes:
     """The lines that are there, made whole; what the recorder wrote (`received`) is taken over into another output."""
-    from .episode_stats import line_of, with_line
+    from ..lerobot.episode_stats import line_of, with_line
 
     content, recorded = current or b"", _read(received) if received else b""
     for index, stats in finished.items():
@@ -83,7 +83,7 @@ def _lines(
 
 def _aggregate(root: Path, output: Path, cameras: Collection[str], current: bytes | None) -> bytes | None:
     """`meta/stats.json` of v2.0; None: nothing to do."""
-    from .episode_stats import aggregate, with_aggregate
+    from ..lerobot.episode_stats import aggregate, with_aggregate
 
     found = parse_object(current or _read(root / STATS) or b"{}", output / STATS)
     stats = with_aggregate(found, aggregate(list(dict(_published(output)).values())), cameras)

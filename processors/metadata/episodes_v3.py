@@ -14,18 +14,18 @@ import pyarrow.parquet as pq
 
 from ..formats.lerobot_v3_videos import number_of
 from ..formats.whole import is_closed, parquet_ends
+from ..lerobot.episode_stats import aggregate, in_order, is_valid_picture
 from ..lerobot.reading import read_dataset, read_episode_stats
 from ..lerobot.v30 import episode_files
 from ..lerobot.v30_episodes import EpisodeRow, VideoPart, write_episodes
 from ..lerobot.v30_layout import EPISODES_PATH, FIRST_FILE, FileIndex
-from .episode_stats import aggregate, in_order, is_valid_picture
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from ..formats.lerobot_v3_recording import Entry, Recording
-    from .episode_stats import Stats
+    from ..lerobot.episode_stats import Stats
 
 _PLACE: Final = ("chunk_index", "file_index", "from_timestamp", "to_timestamp")
 _OWN: Final = ("episode_index", "tasks", "length", "data/chunk_index", "data/file_index", "dataset_from_index")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ..base import StageContext
     from ..episode import Episode
-    from .episode_stats import Stats
+    from ..lerobot.episode_stats import Stats
 
 #: The parquet file before its picture columns went. Not `.parquet`: LeRobot's recorder counts those.
 AS_RECORDED_NAME: Final = "table_as_recorded"
@@ -91,7 +91,7 @@ class _Finishing:
         self.facts = encoded(ctx)
 
     def results(self) -> list[Artifact | Edit]:
-        from .episode_stats import in_order, line, of_columns
+        from ..lerobot.episode_stats import in_order, line, of_columns
         from .table import read_columns
 
         episode, features = self.episode, self.raw["features"]

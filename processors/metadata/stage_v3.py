@@ -10,10 +10,10 @@ from ..formats import LEROBOT_V3
 from ..formats.lerobot_v3_finished import STATS_NAME, VIDEOS_NAME
 from ..formats.lerobot_v3_tables import read_span
 from ..formats.lerobot_v3_videos import number_of
+from ..lerobot.episode_stats import in_order
 from ..lerobot.statistics import of_columns
 from .clock import judge
 from .edits_v3 import recording_edits
-from .episode_stats import in_order
 from .quality import control_path, report
 from .table import arrays_of
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ..base import Edit, StageContext
     from ..formats.lerobot_v3_recording import Recording
-    from .episode_stats import Stats
+    from ..lerobot.episode_stats import Stats
 
 
 def finish_recorded(ctx: StageContext, facts: Mapping[str, Mapping[str, Any]]) -> tuple[list[Artifact], Sequence[Edit]]:

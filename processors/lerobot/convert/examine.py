@@ -15,17 +15,16 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from ...encode.statistics import ImageStatistics, histogram, sample_indices
 from ...errors import InputError
 from ...media.clip import Clip, frames_of
 from ...media.concat import packets_of
 from ...media.pixels import plane
 from ...media.video import probe
-from ...metadata import episode_stats
 from ...metadata.edits import picture_statistics
-from ...metadata.episode_stats import QUANTILES, in_order, is_valid_picture
 from ...metadata.table import arrays_of
-from .. import statistics
+from .. import episode_stats, statistics
+from ..episode_stats import QUANTILES, in_order, is_valid_picture
+from ..picture_statistics import ImageStatistics, histogram, sample_indices
 from ..v30_layout import V30
 from .rows import as_v21_notes_it, read_rows, renumbered, without_videos
 
@@ -36,8 +35,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from av.video.frame import VideoFrame
 
-    from ...metadata.episode_stats import Stats
     from ..dataset import Dataset, EpisodeEntry
+    from ..episode_stats import Stats
 
 
 _MOMENTS: Final = ("min", "max", "mean", "std", "count")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...formats.lerobot_info import EPISODES, EPISODES_STATS, INFO, STATS, TASKS
 from ...formats.lerobot_templates import DEFAULT_TEMPLATES
-from ...metadata.episode_stats import aggregate, line
 from ...metadata.info import video_info
+from ..episode_stats import aggregate, line
 from ..v30_episodes import EpisodeRow, VideoPart, write_episodes
 from ..v30_info import v30_info
 from ..v30_layout import EPISODES_PATH, FIRST_FILE, TASKS_PATH, V21, V30
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path, PurePosixPath
 
-    from ...metadata.episode_stats import Stats
+    from ..episode_stats import Stats
     from .examine import Examined, Source
     from .plan import Product
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ...encode.statistics import ImageStatistics, histogram, sample_indices
 from ...errors import InputError
 from ...media import video
+from ..picture_statistics import ImageStatistics, histogram, sample_indices
 from .film import Player
 from .rows import TOLERANCE_S
 

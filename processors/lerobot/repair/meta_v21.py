@@ -11,7 +11,7 @@ from ...errors import InputError
 from ...formats import lerobot_frames as frames
 from ...formats.lerobot_info import EPISODES, EPISODES_STATS, STATS, TASKS
 from ...formats.lerobot_table import opened
-from ...metadata.episode_stats import aggregate, line
+from ..episode_stats import aggregate, line
 from ..reading import read_episode_stats, read_total_stats
 from . import statistics
 from .plan import Move, Retire, Write

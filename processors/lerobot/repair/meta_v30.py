@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import EpisodedError
 from ...formats.lerobot_info import STATS
-from ...metadata.episode_stats import aggregate
+from ..episode_stats import aggregate
 from ..findings import Problems
 from ..inspect.film import read as read_film
 from ..reading import read_episode_stats, read_total_stats

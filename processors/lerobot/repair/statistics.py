@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...encode.statistics import ImageStatistics, histogram, sample_indices
 from ...errors import EpisodedError, InputError
 from ...formats.lerobot_table import opened
 from ...media import video
-from ...metadata.episode_stats import Stats, in_order, is_valid_picture
-from ...metadata.episode_stats import of_columns as of_columns_v21
 from ...metadata.table import arrays_of
+from ..episode_stats import Stats, in_order, is_valid_picture
+from ..episode_stats import of_columns as of_columns_v21
 from ..inspect.film import read as read_film
+from ..picture_statistics import ImageStatistics, histogram, sample_indices
 from ..statistics import of_columns as of_columns_v30
 from ..statistics import of_pictures
 
