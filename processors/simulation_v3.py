@@ -16,9 +16,9 @@ import numpy as np
 from .lerobot.episode_stats import aggregate, in_order
 from .lerobot.picture_statistics import ImageStatistics, histogram, sample_indices
 from .lerobot.statistics import of_columns, of_pictures
-from .lerobot.v30_episodes import EpisodeRow, write_episodes
-from .lerobot.v30_layout import DATA_PATH, EPISODES_PATH, TASKS_PATH, VIDEO_PATH, FileIndex
-from .lerobot.v30_tasks import write_tasks
+from .lerobot.v30.episodes import EpisodeRow, write_episodes
+from .lerobot.v30.layout import DATA_PATH, EPISODES_PATH, TASKS_PATH, VIDEO_PATH, FileIndex
+from .lerobot.v30.tasks import write_tasks
 from .media.tiff import write_depth
 from .simulation import COUNTERS, TASK, column, write_png
 from .simulation_scene import JOINTS, Scene

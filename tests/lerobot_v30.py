@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from episoded.processors.lerobot.episode_stats import aggregate
-from episoded.processors.lerobot.v30_tasks import write_tasks
+from episoded.processors.lerobot.v30.tasks import write_tasks
 from lerobot_data import info_of, lines_of
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ import pytest
 from episoded.processors.lerobot import statistics
 from episoded.processors.lerobot.episode_stats import QUANTILES, aggregate
 from episoded.processors.lerobot.picture_statistics import histogram
-from episoded.processors.lerobot.v30_episodes import EpisodeRow, VideoPart, write_episodes
-from episoded.processors.lerobot.v30_info import v30_info
-from episoded.processors.lerobot.v30_layout import EPISODES_PATH, VIDEO_PATH, FileIndex
-from episoded.processors.lerobot.v30_tasks import read_tasks, write_tasks
+from episoded.processors.lerobot.v30.episodes import EpisodeRow, VideoPart, write_episodes
+from episoded.processors.lerobot.v30.info import v30_info
+from episoded.processors.lerobot.v30.layout import EPISODES_PATH, VIDEO_PATH, FileIndex
+from episoded.processors.lerobot.v30.tasks import read_tasks, write_tasks
 from lerobot_data import info_of, recording
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from episoded.processors.formats.lerobot_info import INFO, read_object
 from episoded.processors.lerobot.convert.plan import MIB, Sizes
-from episoded.processors.lerobot.v30_layout import DATA_FILE_MB, VIDEO_FILE_MB
+from episoded.processors.lerobot.v30.layout import DATA_FILE_MB, VIDEO_FILE_MB
 
 from ..control import CONTROL
 from ..errors import EpisodedError, InputError, UsageError

@@ -23,7 +23,7 @@ from episoded.processors.lerobot.convert.plan import Product, Sizes, changes_of_
 from episoded.processors.lerobot.findings import Severity
 from episoded.processors.lerobot.inspect import inspect_dataset
 from episoded.processors.lerobot.reading import read_dataset, read_episode_stats
-from episoded.processors.lerobot.v30_layout import V30
+from episoded.processors.lerobot.v30.layout import V30
 
 from .. import checkpoint, fsio
 from ..control import is_being_repaired

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import InputError
 from ..lerobot.dataset import Dataset, VideoSpan
 from ..lerobot.reading import read_dataset
-from ..lerobot.v30 import episode_files
+from ..lerobot.v30.reading import episode_files
 from .lerobot_info import CameraFeature, invalid, picture_size
 from .lerobot_v3_finished import finished_videos
 from .lerobot_v3_tables import Rows, RowsFile, count_rows, newest, read_rows, table_files

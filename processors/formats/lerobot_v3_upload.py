@@ -6,7 +6,7 @@ import time
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from ..lerobot.v30 import episode_files
+from ..lerobot.v30.reading import episode_files
 from .lerobot_upload import Look
 from .lerobot_v3_videos import place_of
 from .whole import parquet_ends

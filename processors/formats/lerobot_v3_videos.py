@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from ..errors import InputError
-from ..lerobot.v30_layout import FileIndex
+from ..lerobot.v30.layout import FileIndex
 from .lerobot_frames import folder_names, frame_folder
 from .whole import mp4_ends
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import v21, v30
+from . import v21
 from .findings import Problems
 from .head import read_head, read_stats_file
+from .v30 import reading as v30
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

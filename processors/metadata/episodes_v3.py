@@ -16,9 +16,9 @@ from ..formats.lerobot_v3_videos import number_of
 from ..formats.whole import is_closed, parquet_ends
 from ..lerobot.episode_stats import aggregate, in_order, is_valid_picture
 from ..lerobot.reading import read_dataset, read_episode_stats
-from ..lerobot.v30 import episode_files
-from ..lerobot.v30_episodes import EpisodeRow, VideoPart, write_episodes
-from ..lerobot.v30_layout import EPISODES_PATH, FIRST_FILE, FileIndex
+from ..lerobot.v30.episodes import EpisodeRow, VideoPart, write_episodes
+from ..lerobot.v30.layout import EPISODES_PATH, FIRST_FILE, FileIndex
+from ..lerobot.v30.reading import episode_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -25,7 +25,7 @@ from ...metadata.table import arrays_of
 from .. import episode_stats, statistics
 from ..episode_stats import QUANTILES, in_order, is_valid_picture
 from ..picture_statistics import ImageStatistics, histogram, sample_indices
-from ..v30_layout import V30
+from ..v30.layout import V30
 from .rows import as_v21_notes_it, read_rows, renumbered, without_videos
 
 if TYPE_CHECKING:

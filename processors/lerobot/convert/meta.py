@@ -11,10 +11,10 @@ from ...formats.lerobot_info import EPISODES, EPISODES_STATS, INFO, STATS, TASKS
 from ...formats.lerobot_templates import DEFAULT_TEMPLATES
 from ...metadata.info import video_info
 from ..episode_stats import aggregate, line
-from ..v30_episodes import EpisodeRow, VideoPart, write_episodes
-from ..v30_info import v30_info
-from ..v30_layout import EPISODES_PATH, FIRST_FILE, TASKS_PATH, V21, V30
-from ..v30_tasks import write_tasks
+from ..v30.episodes import EpisodeRow, VideoPart, write_episodes
+from ..v30.info import v30_info
+from ..v30.layout import EPISODES_PATH, FIRST_FILE, TASKS_PATH, V21, V30
+from ..v30.tasks import write_tasks
 from .plan import places
 
 if TYPE_CHECKING:

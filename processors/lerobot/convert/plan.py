@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ...formats.lerobot_templates import DEFAULT_TEMPLATES, fill
-from ..v30_layout import CHUNKS_SIZE, DATA_FILE_MB, DATA_PATH, V30, VIDEO_FILE_MB, VIDEO_PATH, FileIndex
+from ..v30.layout import CHUNKS_SIZE, DATA_FILE_MB, DATA_PATH, V30, VIDEO_FILE_MB, VIDEO_PATH, FileIndex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -10,7 +10,7 @@ from ...errors import EpisodedError, InputError, from_os_error
 from ...formats.lerobot_info import EPISODES
 from ..findings import Finding, Problems, Severity
 from ..reading import read_dataset, read_episode_stats
-from ..v30 import EPISODES_FOLDER
+from ..v30.reading import EPISODES_FOLDER
 from .metadata import check_metadata
 from .reels import reels
 from .report import Report, ordered

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
 from ...formats.lerobot_info import EPISODES, INFO
-from ..v30 import EPISODES_FOLDER, TASKS_TABLE
+from ..v30.reading import EPISODES_FOLDER, TASKS_TABLE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ import numpy as np
 from ...formats.lerobot_info import EPISODES_STATS, STATS
 from ..findings import Severity
 from ..reading import read_episode_stats, read_total_stats
-from ..v30 import EPISODES_FOLDER
+from ..v30.reading import EPISODES_FOLDER
 from .moments import Moments
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from ..episode_stats import aggregate
 from ..findings import Problems
 from ..inspect.film import read as read_film
 from ..reading import read_episode_stats, read_total_stats
-from ..v30 import EPISODES_FOLDER, TASKS_TABLE, episode_files, episode_rows
-from ..v30_episodes import EpisodeRow, VideoPart, write_episodes
-from ..v30_layout import FileIndex
-from ..v30_tasks import write_tasks
+from ..v30.episodes import EpisodeRow, VideoPart, write_episodes
+from ..v30.layout import FileIndex
+from ..v30.reading import EPISODES_FOLDER, TASKS_TABLE, episode_files, episode_rows
+from ..v30.tasks import write_tasks
 from . import statistics
 from .plan import Retire, Write
 from .tasks import known_tasks

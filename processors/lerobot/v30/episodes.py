@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from .v30_layout import FIRST_FILE, FileIndex
+from .layout import FIRST_FILE, FileIndex
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from fractions import Fraction
     from pathlib import Path
 
-    from .episode_stats import Stats
+    from ..episode_stats import Stats
 
 _Kind = tuple[int, type]
 #: Rows that are held in memory, and written as one row group.

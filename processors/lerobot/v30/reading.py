@@ -7,16 +7,16 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import InputError
-from ..formats.lerobot_table import opened
-from .dataset import EpisodeEntry, VideoSpan
+from ...errors import InputError
+from ...formats.lerobot_table import opened
+from ..dataset import EpisodeEntry, VideoSpan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from .dataset import Dataset, Stats
-    from .findings import Problems
+    from ..dataset import Dataset, Stats
+    from ..findings import Problems
 
 EPISODES_FOLDER: Final = PurePosixPath("meta/episodes")
 TASKS_TABLE: Final = PurePosixPath("meta/tasks.parquet")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
-from .v30_layout import CHUNKS_SIZE, DATA_FILE_MB, DATA_PATH, V30, VIDEO_FILE_MB, VIDEO_PATH
+from .layout import CHUNKS_SIZE, DATA_FILE_MB, DATA_PATH, V30, VIDEO_FILE_MB, VIDEO_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
