@@ -36,7 +36,7 @@ from episoded.processors.media import ffv1
 from episoded.processors.media.writer import Encoding, VideoWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -73,9 +73,11 @@ class Timed:
         self.seconds += time.perf_counter() - started - waited
         return found
 
-    def maps(self, window: int, features: Sequence[Any]) -> NDArray[np.float32]:
+    def maps(
+        self, window: int, features: Sequence[Any], check: Callable[[], None] = lambda: None
+    ) -> NDArray[np.float32]:
         started = time.perf_counter()
-        found = self._engine.maps(window, features)
+        found = self._engine.maps(window, features, check)
         self.seconds += time.perf_counter() - started
         return found
 

@@ -19,7 +19,7 @@ import numpy as np
 from episoded.processors.depth.windows import window_frames
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -115,7 +115,8 @@ class SceneModel:
         self.encoded += len(found)
         return found
 
-    def maps(self, window: int, features: Sequence[Any]) -> NDArray[np.float32]:
+    def maps(self, window: int, features: Sequence[Any], check: Callable[[], None]) -> NDArray[np.float32]:
+        check()
         assert {precision for _, precision in features} == {self.precision}
         if self.spec.slow_s:
             time.sleep(self.spec.slow_s * affine_of(window)[1] / 2)

@@ -83,3 +83,17 @@ def test_who_waits_may_be_told_to_stop() -> None:
     with pytest.raises(EnoughError), Background(produce, 1, "ahead") as background:
         next(background.take(check))
     assert running() == 0
+
+
+def test_who_waits_for_something_that_hangs_does_not_look_busy() -> None:
+    goes_on, calls = threading.Event(), []
+
+    def produce(check: Callable[[], None]) -> Iterator[int]:
+        check()
+        goes_on.wait()
+        yield 1
+
+    with Background(produce, 1, "ahead") as background:
+        threading.Timer(1.1, goes_on.set).start()  # several looks long
+        assert list(background.take(lambda: calls.append(None))) == [1]
+    assert len(calls) <= 4  # at first, for the one sign, for the item, for the end

@@ -58,6 +58,13 @@ def test_the_bytes_are_the_same_whatever_the_spans_and_processes(file: Path) -> 
     assert one == two
 
 
+def test_a_slow_machine_gives_signs_of_life_within_a_window(net: VideoDepthNet) -> None:
+    model, signs = Engine(net, "vits", "cpu", 28), []
+    features = model.features([picture(0)] * 32)
+    model.maps(0, features, lambda: signs.append(None))
+    assert len(signs) >= 32
+
+
 def test_a_source_says_what_it_is(file: Path) -> None:
     source = video_depth_anything("metric-vits", file, input_size=28)
     assert (source.kind, source.alignment) == ("metric_m", "none")

@@ -22,14 +22,16 @@ class Stopped(Exception):  # noqa: N818 - nothing failed: nobody wants the rest
 class Background(Generic[Item]):
     """Runs `produce(check)` ahead; an iterator and a context manager.
 
-    `check` is for the iterator to call now and then: it raises `Stopped` once the rest is not wanted. What the iterator
-    raises is raised where its next item is asked for. Leaving the context ends the thread and closes the iterator.
+    `check` is for the iterator to call now and then: it says that the iterator is alive, and raises `Stopped` once the
+    rest is not wanted. What the iterator raises is raised where its next item is asked for. Leaving the context ends
+    the thread and closes the iterator.
     """
 
     def __init__(self, produce: Callable[[Callable[[], None]], Iterator[Item]], waiting: int, name: str) -> None:
         self._produce = produce
         self._queue: queue.Queue[tuple[str, Any]] = queue.Queue(waiting)
         self._stop = threading.Event()
+        self._signs = 0  # of life: how often the iterator has called `check`
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -42,9 +44,15 @@ class Background(Generic[Item]):
         self.close()
 
     def take(self, check: Callable[[], None] = lambda: None) -> Iterator[Item]:
-        """The items; `check` is called while one is waited for, and may raise."""
+        """The items; `check` is called while one is waited for, and may raise.
+
+        It is called only as long as the iterator is alive: who waits for a device that hangs must not look busy.
+        """
+        seen = -1
         while True:
-            check()
+            if self._signs != seen:
+                seen = self._signs
+                check()
             try:
                 what, value = self._queue.get(timeout=_LISTEN_S)
             except queue.Empty:
@@ -64,6 +72,7 @@ class Background(Generic[Item]):
             self._thread.join(0.02)
 
     def _check(self) -> None:
+        self._signs += 1
         if self._stop.is_set():
             raise Stopped
 

@@ -20,7 +20,7 @@ from .preprocess import prepare
 from .windows import WINDOW
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -81,13 +81,18 @@ class Engine:
                 waiting = []
         return found + (self._encode(waiting) if waiting else [])
 
-    def maps(self, window: int, features: Sequence[tuple[Tensor, ...]]) -> NDArray[np.float32]:  # noqa: ARG002
-        """The depth of a window from the levels of its 32 frames."""
+    def maps(
+        self,
+        window: int,  # noqa: ARG002 - what is computed depends on the features alone
+        features: Sequence[tuple[Tensor, ...]],
+        check: Callable[[], None] = lambda: None,
+    ) -> NDArray[np.float32]:
+        """The depth of a window from the levels of its 32 frames; `check` is called for each batch of the head."""
         while True:
             try:
                 with self._arithmetic():
                     levels = [torch.stack(level) for level in zip(*features, strict=True)]
-                    depth = self._net.depth(levels, WINDOW, batch=self._head_batch)
+                    depth = self._net.depth(levels, WINDOW, batch=self._head_batch, check=check)
                     maps: NDArray[np.float32] = depth.float().cpu().numpy()
                     return maps
             except torch.cuda.OutOfMemoryError as error:

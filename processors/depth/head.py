@@ -16,7 +16,7 @@ from .encoder import PATCH
 from .temporal import MotionModule
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from .temporal import Past
 
@@ -52,20 +52,29 @@ class Head(nn.Module):
         ]
         return [self.scratch.layer1_rn(levels[0]), self.scratch.layer2_rn(levels[1]), levels[2], levels[3]]
 
-    def over_time(self, levels: Sequence[Tensor], frames: int, past: Past | None, batch: int) -> Tensor:
+    def over_time(
+        self, levels: Sequence[Tensor], frames: int, past: Past | None, batch: int, check: Callable[[], None]
+    ) -> Tensor:
         """The levels of `frames` consecutive frames, (B frames, ...) each, to (B frames, 14 gh, 14 gw) float32.
 
-        The finest part is computed `batch` frames at a time: the same values in less memory.
+        The finest part is computed `batch` frames at a time: the same values in less memory. `check` is called
+        before each of the coarser parts and each batch.
         """
         fusion, motion = self.scratch, self.motion_modules
         first, second, third, fourth = levels
         grid = (third.shape[2], third.shape[3])
+        check()
         third = fusion.layer3_rn(motion[0](third, frames, past))
+        check()
         fourth = fusion.layer4_rn(motion[1](fourth, frames, past))
         path = motion[2](fusion.refinenet4(fourth, None, grid), frames, past)
+        check()
         path = motion[3](fusion.refinenet3(path, third, _size(second)), frames, past)
-        parts = zip(path.split(batch), second.split(batch), first.split(batch), strict=True)
-        return torch.cat([fusion.finest(*part, grid) for part in parts])
+        finest: list[Tensor] = []
+        for part in zip(path.split(batch), second.split(batch), first.split(batch), strict=True):
+            check()
+            finest.append(fusion.finest(*part, grid))
+        return torch.cat(finest)
 
 
 class _Fusion(nn.Module):

@@ -85,14 +85,14 @@ class SpanRunner:
         self._pictures: dict[int, Picture] = {}  # kept only while float32 could still be fallen back to
 
     def run(self, span: Span, check: Callable[[], None] = lambda: None) -> Iterator[Computed]:
-        """The windows of the span in order; `check` is called for each frame, and may raise to stop.
+        """The windows of the span in order; `check` is called for each frame and often between them, and may raise.
 
         Raises what reading and the model raise, and `EpisodedError` (`depth_not_finite`).
         """
         for window in range(span.start, span.stop):
             numbers = window_frames(window, self._frames.count)
             self._learn(numbers, check)
-            maps = self._maps(window, numbers)
+            maps = self._maps(window, numbers, check)
             yield Computed(window, maps, self._model.precision, self._model.take_events())
 
     def _learn(self, numbers: Sequence[int], check: Callable[[], None]) -> None:
@@ -111,14 +111,14 @@ class SpanRunner:
             self._pictures[number] = picture
         return picture
 
-    def _maps(self, window: int, numbers: Sequence[int]) -> NDArray[np.float32]:
-        maps = self._model.maps(window, [self._features[number] for number in numbers])
+    def _maps(self, window: int, numbers: Sequence[int], check: Callable[[], None]) -> NDArray[np.float32]:
+        maps = self._model.maps(window, [self._features[number] for number in numbers], check)
         if not _usable(maps) and self._model.precision != "fp32":
             self._model.use_fp32()
             known = sorted(self._features)
             self._features = dict(zip(known, self._model.features(self._pictures[k] for k in known), strict=True))
             self._pictures = {}
-            maps = self._model.maps(window, [self._features[number] for number in numbers])
+            maps = self._model.maps(window, [self._features[number] for number in numbers], check)
         if not np.isfinite(maps).all():
             first, last = min(numbers[2:]), max(numbers)
             raise EpisodedError(

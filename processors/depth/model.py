@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -38,8 +38,11 @@ class WindowModel(Protocol):
     def features(self, pictures: Iterable[NDArray[np.uint8]]) -> list[Any]:
         """What the model makes of each picture (H, W, 3) RGB on its own; the same whichever pictures come with it."""
 
-    def maps(self, window: int, features: Sequence[Any]) -> NDArray[np.float32]:
-        """The depth of a window from the features of its 32 frames: (32, h, w) float32, perhaps not finite."""
+    def maps(self, window: int, features: Sequence[Any], check: Callable[[], None]) -> NDArray[np.float32]:
+        """The depth of a window from the features of its 32 frames: (32, h, w) float32, perhaps not finite.
+
+        `check` is called for every few frames, and may raise to stop: the whole window may take a CPU many minutes.
+        """
 
     def use_fp32(self) -> None:
         """Compute in float32 from now on, and on every model of this kind on a device of this kind."""

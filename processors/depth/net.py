@@ -21,7 +21,7 @@ from .temporal import Past
 from .windows import window_frames
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -65,9 +65,19 @@ class VideoDepthNet(nn.Module):
         """(n, 3, h, w) normalised to the four levels of each frame, which depend on no other frame."""
         return self.head.per_frame(self.pretrained(pictures))
 
-    def depth(self, levels: Sequence[Tensor], frames: int, past: Past | None = None, batch: int = HEAD_BATCH) -> Tensor:
-        """The levels of whole windows of `frames` frames, (B frames, ...) each, to depth (B frames, h, w) float32."""
-        return F.relu(self.head.over_time(levels, frames, past, batch))
+    def depth(
+        self,
+        levels: Sequence[Tensor],
+        frames: int,
+        past: Past | None = None,
+        batch: int = HEAD_BATCH,
+        check: Callable[[], None] = lambda: None,
+    ) -> Tensor:
+        """The levels of whole windows of `frames` frames, (B frames, ...) each, to depth (B frames, h, w) float32.
+
+        `check` is called for each part of the work, and may raise to stop.
+        """
+        return F.relu(self.head.over_time(levels, frames, past, batch, check))
 
     def forward(self, windows: Tensor) -> Tensor:
         """(B, T, 3, h, w) normalised, T at most 32, to depth (B, T, h, w)."""
