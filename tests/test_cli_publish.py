@@ -174,6 +174,18 @@ class TestDoctor:
         assert "is not there" in bad.out
         assert not site.root.exists(), "it only looks"
 
+    def test_a_repo_is_only_missed_once_it_was_there(self, arm: Path, tmp_path: Path) -> None:
+        with HubServer(tmp_path / "hub") as hub:
+            site = HubSite(hub, tmp_path, repo="me/arm", dataset="arm")
+            config = settings(tmp_path, site, xet=False)
+            before = episoded("doctor", config=config).out
+            assert "is not there yet; it is made when it is needed" in before
+            assert not hub.repositories, "it only looks"
+            assert episoded("publish", arm / EPISODE, config=config).code == 0
+            hub.delete("me/arm")
+            gone = episoded("doctor", config=config)
+            assert (gone.code, "episoded resume" in gone.out) == (1, True)
+
 
 class TestTokens:
     @pytest.fixture

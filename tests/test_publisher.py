@@ -147,12 +147,12 @@ class TestMadeAgain:
         dataset = daemon.upload("arm")
         daemon.wait_for(dataset, State.PUBLISHED)
         before = artifacts(site.root / "arm")
+        daemon.terminate()  # else it begins at once, with the settings that it was started with
         publish_to(daemon, site, more='remove_inputs = "keep"\n[pipelines.default.encode]\ncrf = 30')
         from commandline import episoded
 
         assert episoded("retry", dataset, "--from", "encode", config=daemon.config).code == 0
         assert {"published", "published.there"} & names(dataset, EPISODE) == set()
-        daemon.terminate()
         daemon.start()
         daemon.wait_for(dataset, State.PUBLISHED)
         after = artifacts(site.root / "arm")

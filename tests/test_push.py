@@ -467,6 +467,23 @@ class TestFallback:
         assert episoded("process", site.there).code == 0
         assert originals.missing_from(site.there) == []
 
+    def test_while_watching_too_and_nothing_is_called_there_that_is_not(self, site):
+        tiny(site.recording)
+        originals = Originals.of(site.recording)
+        watching = site.begin("--watch", "--fallback-encode", "--ssh", site.ssh.replace(str(site.wire.port), "9"))
+        eventually(lambda: not list(site.recording.rglob("*.png")), what="it is encoded here")
+        eventually((site.recording / ".episoded/episode_000000/ready").exists)
+        os.kill(watching.pid, signal.SIGINT)
+        done = finish(watching)
+        assert (done.code, "0 episodes on" in done.out, "episode_000000: not sent yet" in done.out) == (0, True, True)
+
+        watching = site.begin("--watch", "--fallback-encode")
+        eventually(lambda: site.pending() == {"episode_000000"}, what="the videos are there")
+        os.kill(watching.pid, signal.SIGINT)
+        assert "1 episode on" in finish(watching).out
+        assert episoded("process", site.there).code == 0
+        assert originals.missing_from(site.there) == []
+
 
 def test_it_needs_nothing_heavy() -> None:
     """Recording computers are small: no libav, no tables, no numpy to push."""

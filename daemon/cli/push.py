@@ -132,8 +132,12 @@ def _encode_here(pusher: "Pusher", display: "Lines", episodes: list[str]) -> Non
 
 
 def _conclude(pusher: "Pusher", display: "Lines", episodes: list[str], others: "list[Waiting]") -> ExitCode:
-    sent = len(episodes) - len(pusher.refused)
-    display.concluded(pusher, sent, others, whole=episodes == [""])
+    from ..push.pusher import Waiting
+
+    names = [episode or "dataset" for episode in episodes]
+    there = sum(name in pusher.done for name in names)
+    unsent = [Waiting(name, "not sent yet") for name in names if name not in pusher.done | pusher.refused.keys()]
+    display.concluded(pusher, there, [*others, *unsent], whole=episodes == [""])
     if pusher.stop.is_set():
         return ExitCode.OK
     return ExitCode.FAILED if pusher.refused or others else ExitCode.OK

@@ -36,10 +36,12 @@ def destinations(config: Config) -> Iterator[Finding]:
 
 def _asked(one: DestinationConfig, config: Config, dataset: str) -> Finding:
     place = aim_at(one, dataset).place
+    sender = Sender(one, config.service.state_dir, Listener(), reading=True)
     try:
-        Sender(one, config.service.state_dir, Listener(), reading=True).reach(place)
+        sender.reach(place)
     except BlockedError as error:
-        if error.code in ("repo_missing", "folder_missing") and "{dataset}" in one.params.template:
+        made = error.code == "repo_missing" or (error.code == "folder_missing" and "{dataset}" in one.params.template)
+        if made and not sender.was_reached(place):
             return Finding("ok", "destination", f"{one.name}: {place} is not there yet; it is made when it is needed")
         return Finding("fail", "destination", f"{one.name}: {error.message}", error.hint)
     except TransientError as error:

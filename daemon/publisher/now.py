@@ -66,6 +66,10 @@ class Sender:
         with self._places.held():
             self._places.at(place)
 
+    def was_reached(self, place: str) -> bool:
+        """Whether anything was ever written there from this machine: what is gone then was deleted."""
+        return self._places.was_used(place)
+
     def send(self, episodes: list[tuple[Item, Dataset]]) -> Result:
         """Everything, batch by batch. Raises what a destination raises; what was done by then is done."""
         backlog, result = Backlog(self._config, time.monotonic), Result()

@@ -68,6 +68,16 @@ class Places:
             client.close()
         self._clients.clear()
 
+    def was_used(self, place: str) -> bool:
+        """Whether the place was ever opened for writing with this state directory. Takes no lock."""
+        try:
+            return self._lock_file(place).stat().st_size > 0
+        except FileNotFoundError:
+            return False
+
+    def _lock_file(self, place: str) -> Path:
+        return self._folder / f"{hashlib.sha256(place.encode()).hexdigest()[:16]}.lock"
+
     def _is_known(self, place: str) -> bool:
         return os.fstat(self._locks[place]).st_size > 0
 
@@ -79,7 +89,7 @@ class Places:
     def _lock(self, place: str) -> None:
         if self._reading or place in self._locks:
             return
-        path = self._folder / f"{hashlib.sha256(place.encode()).hexdigest()[:16]}.lock"
+        path = self._lock_file(place)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

@@ -67,9 +67,9 @@ class Pusher:
     delete_frames: bool = False
     rsync_options: Sequence[str] = ()
     stop: threading.Event = field(default_factory=threading.Event)
+    #: What this run has seen to be there: the files of 100 episodes are not looked at again every two seconds.
+    done: set[str] = field(default_factory=set)
     _looks: dict[str, tuple[int, int, int]] = field(default_factory=dict)
-    #: What this run has seen to: the files of 100 episodes are not looked at again every two seconds.
-    _done: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.receipts = Receipts(self.root, str(self.server))
@@ -158,12 +158,12 @@ class Pusher:
             if self.stop.is_set():
                 break
             name = episode or "dataset"
-            if name in self._done or (name in self.refused and not self.refused[name].retryable):
+            if name in self.done or (name in self.refused and not self.refused[name].retryable):
                 continue
             try:
                 count += self.push(episode)
                 self.refused.pop(name, None)
-                self._done.add(name)
+                self.done.add(name)
             except EpisodedError as error:
                 if _concerns_all(error):
                     raise
