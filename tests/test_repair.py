@@ -314,3 +314,67 @@ def test_what_a_repair_that_died_leaves_is_known(whole: dict[str, Path], tmp_pat
         take(ControlDir.of(root, "episode_000000"))
     mend(root)
     assert codes(root) == set()
+
+
+def turn_around(path: Path) -> None:
+    rows = pq.read_table(path)
+    pq.write_table(rows.take([*range(rows.num_rows - 1, -1, -1)]), path)
+
+
+def test_rows_out_of_order_are_left_as_they_are(whole: dict[str, Path], tmp_path: Path) -> None:
+    """Numbers by the place of the row would make them look right, beside pictures of other rows."""
+    root = tmp_path / "dataset"
+    shutil.copytree(whole[V21], root)
+    turn_around(table(root, 1))
+    before = contents(root)
+    plans = mend(root)
+    assert {refusal.finding.code for refusal in plans[0].refusals} == {"frame_index", "timestamps", "row_index"}
+    assert contents(root) == before
+
+
+def test_rows_out_of_order_stay_marked_where_a_gap_before_them_is_closed(
+    whole: dict[str, Path], tmp_path: Path
+) -> None:
+    root = tmp_path / "dataset"
+    shutil.copytree(whole[V21], root)
+    turn_around(table(root, 2))
+    gap_v21(root)
+    mend(root)
+    assert {"frame_index", "timestamps"} <= codes(root)
+    assert pq.read_table(table(root, 2)).column("frame_index").to_pylist() == [*range(5, -1, -1)]
+
+
+def test_a_list_of_episodes_that_contradicts_the_rows_is_not_believed(whole: dict[str, Path], tmp_path: Path) -> None:
+    root = tmp_path / "dataset"
+    shutil.copytree(whole[V30], root)
+    rows = read_episodes(root)
+    for row, length in zip(rows, (6, 7, 5), strict=True):
+        row["length"] = length
+    write_episodes(root, rows)
+    before = contents(root)
+    plans = mend(root)
+    assert not plans[0].changes
+    assert {"episode_index", "frame_index", "range_wrong"} <= {refusal.finding.code for refusal in plans[0].refusals}
+    assert contents(root) == before
+
+
+def test_no_list_of_episodes_is_made_where_nobody_knows_what_they_show(whole: dict[str, Path], tmp_path: Path) -> None:
+    root = tmp_path / "dataset"
+    shutil.copytree(whole[V21], root)
+    for name in ("tasks.jsonl", "episodes.jsonl", "episodes_stats.jsonl"):
+        (root / "meta" / name).unlink()
+    before = contents(root)
+    plans = mend(root)
+    assert not plans[0].changes
+    assert contents(root) == before
+
+
+def test_videos_under_other_names_stay_while_episodes_lack_theirs(whole: dict[str, Path], tmp_path: Path) -> None:
+    root = tmp_path / "dataset"
+    shutil.copytree(whole[V21], root)
+    for index in range(3):
+        video(root, TOP, index).rename(video(root, TOP, index).with_name(f"take_{index}.mp4"))
+    before = contents(root)
+    plans = mend(root)
+    assert {refusal.finding.code for refusal in plans[0].refusals} == {"video_missing", "video_stray"}
+    assert contents(root) == before

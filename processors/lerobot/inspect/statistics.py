@@ -105,14 +105,7 @@ class StatisticsCheck:
             elif wrong := _wrong(feature, entry, moments.get(key)):
                 code, message = wrong[0], wrong[1] if camera else f"{key}: {wrong[1]}"
                 mild = Severity.WARNING if key in _COUNTERS else None
-                self._report.add(
-                    code,
-                    message if camera else f"{key}: {message}",
-                    file,
-                    episode=episode,
-                    camera=camera,
-                    severity=mild,
-                )
+                self._report.add(code, message, file, episode=episode, camera=camera, severity=mild)
 
 
 def _wrong(feature: Feature, entry: object, moments: Moments | None) -> tuple[str, str] | None:

@@ -40,19 +40,12 @@ def mended_meta(mending: Mending) -> Iterator[Change]:
         else:
             tasks = found
             yield Write(TASKS, lambda path: path.write_bytes(_task_lines(found)), "the tasks of the episodes")
-    _refuse_untold(mending, tasks)
     if mending.finds(*_EPISODES) or mending.numbering.is_new or _torn(mending, EPISODES):
         episodes = mending.numbering.episodes
         why = "one line for each episode, in order, with the rows and tasks of its table"
         yield Write(EPISODES, lambda path: path.write_bytes(_lines(mending, episodes, tasks)), why)
     yield from _statistics(mending)
     yield from _renumbered(mending)
-
-
-def _refuse_untold(mending: Mending, tasks: Any) -> None:
-    if not tasks:
-        for finding in mending.finds("episodes_missing"):
-            mending.refuse(finding, "without the list of tasks nobody knows what the episodes show")
 
 
 def _torn(mending: Mending, name: PurePosixPath) -> bool:

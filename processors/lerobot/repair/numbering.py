@@ -52,6 +52,9 @@ class Numbering:
         v3 = self._dataset.version >= (3, 0)
         for finding in self._findings:
             if finding.code == "episodes_missing":
+                if not self._dataset.tasks:
+                    self._refusals[finding] = "without the list of tasks nobody knows what the episodes show"
+                    return [], False
                 found = unlisted_episodes(self._dataset) if v3 else episodes_on_disk(self._dataset)
                 if found is None:
                     self._refusals[finding] = "its videos and rows do not show where each episode begins and ends"

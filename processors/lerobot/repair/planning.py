@@ -18,6 +18,21 @@ if TYPE_CHECKING:
     from ..inspect import Report
     from .mending import Mending
 
+#: What is mended by the place of a row or picture in its episode.
+_BY_LENGTH: Final = frozenset(
+    {
+        "frame_index",
+        "episode_index",
+        "row_index",
+        "timestamps",
+        "column_missing",
+        "range_wrong",
+        "video_span",
+        "video_end",
+        "video_drift",
+        "episode_tasks",
+    }
+)
 #: What keeps the pictures of a video from being seen.
 _LOST: Final = frozenset({"lfs_pointer", "video_empty", "video_unreadable", "video_undecodable", "video_short"})
 _INFO: Final = frozenset(
@@ -75,10 +90,12 @@ def _whole(mending: Mending) -> Plan:
     else:
         from .meta_v21 import mended_meta
     _refuse_the_unseen(mending)
+    if mending.dataset.version >= (3, 0):
+        _refuse_other_lengths(mending)
     changes = [
         *mended_tables(mending),
         *mended_meta(mending),
-        *strays.mended(mending.dataset, mending.findings),
+        *strays.mended(mending),
         *_info(mending),
     ]
     for finding in mending.findings:
@@ -94,12 +111,24 @@ def _refuse_the_unseen(mending: Mending) -> None:
     entries = {entry.index: entry for entry in mending.dataset.episodes}
     broken = {finding.file for finding in mending.findings if finding.code in _LOST}
     for finding in mending.findings:
+        if finding.code.startswith("stats_") and not mending.numbering.episodes:
+            mending.refuse(finding, "nobody knows which episodes there are: mend the list of episodes first")
         entry = entries.get(finding.episode if finding.episode is not None else -1)
         if not finding.code.startswith("stats_") or finding.camera is None or entry is None:
             continue
         span = entry.videos.get(finding.camera)
         if span is None or span.file in broken or not (mending.dataset.root / span.file).is_file():
             mending.refuse(finding, "its pictures cannot be seen: mend its video first")
+
+
+def _refuse_other_lengths(mending: Mending) -> None:
+    """Where the rows say that an episode begins elsewhere than the list says, nothing that follows is known."""
+    tables = [{one.file for one in mending.findings if one.code == code} for code in ("episode_index", "frame_index")]
+    if not tables[0] & tables[1]:
+        return
+    for finding in mending.findings:
+        if finding.code in _BY_LENGTH or finding.code.startswith("stats_"):
+            mending.refuse(finding, "the rows and the list of episodes contradict each other about where each begins")
 
 
 def _info(mending: Mending) -> Iterator[Write]:

@@ -23,10 +23,12 @@ COUNTERS: Final = ("timestamp", "frame_index", "episode_index", "index", "task_i
 class Rewriting:
     """How the rows of one table change. `retimed`: episodes whose time stamps become frame / fps.
 
+    `unordered`: episodes of which nothing says which rows belong where; what they say of it themselves stays.
     `task`: the task index for tables without that column. `dropped`: columns that go.
     """
 
     retimed: frozenset[int] = frozenset()
+    unordered: frozenset[int] = frozenset()
     task: int | None = None
     dropped: frozenset[str] = field(default=frozenset())
 
@@ -77,7 +79,9 @@ def _changed(dataset: Dataset, table: Any, episode: Numbered, how: Rewriting) ->
         "episode_index": [episode.index] * rows,
         "index": range(episode.start, episode.start + rows),
     }
-    if "timestamp" not in table.column_names or episode.entry.index in how.retimed:
+    if episode.entry.index in how.unordered and "frame_index" in table.column_names:
+        del wanted["frame_index"]
+    elif "timestamp" not in table.column_names or episode.entry.index in how.retimed:
         wanted["timestamp"] = [row / float(dataset.fps) for row in range(rows)]
     if "task_index" not in table.column_names and how.task is not None:
         wanted["task_index"] = [how.task] * rows

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from . import rows
@@ -35,7 +34,7 @@ def mended_tables(mending: Mending) -> Iterator[Change]:
         moved = any(episode.is_moved for episode in episodes)
         if not found and not moved and table not in mending.numbering.shifted:
             continue
-        how = _how(mending.dataset, found)
+        how = _how(mending, found)
         target = mending.numbering.table_of(episodes[0]) if moved else table
         mending.how[table] = how
         yield _table(mending.dataset, table, target, episodes, how, found)
@@ -58,14 +57,18 @@ def _table(
     return Write(target, make, f"rows with other counters: {what}")
 
 
-def _how(dataset: Dataset, found: list[Finding]) -> rows.Rewriting:
+def _how(mending: Mending, found: list[Finding]) -> rows.Rewriting:
+    tasks = mending.dataset.tasks
     retimed = frozenset(
         finding.episode for finding in found if finding.code == "timestamps" and finding.episode is not None
     )
     dropped = frozenset(finding.camera for finding in found if finding.code == "column_dangling" and finding.camera)
     missing = any(finding.message == "no column `task_index`" for finding in found)
-    only = next(iter(dataset.tasks), None) if missing and len(dataset.tasks) == 1 else None
-    return replace(rows.Rewriting(), retimed=retimed, dropped=dropped, task=only)
+    only = next(iter(tasks), None) if missing and len(tasks) == 1 else None
+    unordered = frozenset(
+        finding.episode for finding in mending.refusals if finding.code == "frame_index" and finding.episode is not None
+    )
+    return rows.Rewriting(retimed=retimed, unordered=unordered, dropped=dropped, task=only)
 
 
 def _can_be_mended(mending: Mending, finding: Finding) -> bool:
@@ -78,12 +81,19 @@ def _can_be_mended(mending: Mending, finding: Finding) -> bool:
 def _why_not(dataset: Dataset, finding: Finding, findings: tuple[Finding, ...]) -> str:
     """Why the rows of a table are not written anew for this finding; empty where they can be."""
     here = {other.code for other in findings if other.file == finding.file and other.episode == finding.episode}
+    absent = {
+        other.message.split("`")[1]
+        for other in findings
+        if other.file == finding.file and other.code == "column_missing"
+    }
     if finding.code == "column_missing":
         key = finding.message.split("`")[1]
         if key not in rows.COUNTERS:
             return f"nothing says what `{key}` was: restore the table from where it was recorded"
         if key == "task_index" and len(dataset.tasks) != 1:
             return f"there are {len(dataset.tasks)} tasks, and nothing says which rows have which"
+    if finding.code == "row_index" and {"frame_index", "timestamps"} <= here:
+        return "its frames are out of order: nothing says which rows belong where"
     if finding.code == "timestamps":
         if "frame_index" in here:
             return "the frames are not in order either: nothing says which rows belong where"
@@ -92,4 +102,6 @@ def _why_not(dataset: Dataset, finding: Finding, findings: tuple[Finding, ...]) 
             return "its videos do not agree with frame / fps either: mend those first"
     if finding.code == "frame_index" and "timestamps" in here:
         return "its time stamps are out of order as well: nothing says which rows belong where"
+    if finding.code == "frame_index" and "timestamp" in absent:
+        return "it has no time stamps: nothing says which rows belong where"
     return ""
