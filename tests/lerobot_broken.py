@@ -308,6 +308,8 @@ VARIANTS: Final[dict[str, Variant]] = {
         ),
         "episode_tasks",
     ),
+    "another rate": variant(V21, info(fps=25), "fps_wrong"),
+    "another rate, v3.0": variant(V30, info(fps=25), "fps_wrong"),
     "no episodes": variant(V21, lambda root: without(root, "meta/episodes.jsonl"), "episodes_missing"),
     "no episodes, v3.0": variant(V30, lambda root: shutil.rmtree(root / "meta/episodes"), "episodes_missing"),
     "an episode twice": variant(

@@ -19,7 +19,7 @@ from episoded.daemon.control import REPAIRING, ControlDir
 from episoded.daemon.errors import EpisodedError, NotAvailableError
 from episoded.processors.lerobot.catalogue import CATALOGUE
 from episoded.processors.lerobot.inspect import inspect_dataset
-from lerobot_broken import V21, V30, VARIANTS, change_lines, change_table, gap_v21
+from lerobot_broken import V21, V30, VARIANTS, change_lines, change_table, gap_v21, remux, steady
 from lerobot_data import TOP, WRIST, change_info, finish, info_of, lines_of, recording, table, video
 from lerobot_v30 import as_v30, data_table, read_episodes, video_file, write_episodes
 
@@ -173,6 +173,41 @@ class TestWhatIsMadeAnew:
             assert after["features"][key]["dtype"] == feature["dtype"]
             assert after["features"][key]["shape"] == feature["shape"]
         assert after["features"][TOP]["info"] == before["features"][TOP]["info"]
+
+    @pytest.mark.parametrize("version", [V21, V30])
+    def test_a_rate_that_time_stamps_and_videos_contradict(
+        self, version: str, whole: dict[str, Path], tmp_path: Path
+    ) -> None:
+        root = tmp_path / "dataset"
+        shutil.copytree(whole[version], root)
+        before = contents(root)
+        change_info(root, lambda info: info.update(fps=25))
+        (finding,) = inspect_dataset(root, threads=1).findings
+        assert (finding.code, str(finding.file)) == ("fps_wrong", "meta/info.json")
+        assert finding.message == "`fps` is 25, the time stamps and videos have 30"
+        mend(root)
+        assert codes(root) == set()
+        after = contents(root)
+        assert info_of(root)["fps"] == 30
+        assert {name for name in after if after[name] != before.get(name)} <= {"meta/info.json"}
+
+    def test_a_rate_and_a_count(self, whole: dict[str, Path], tmp_path: Path) -> None:
+        root = tmp_path / "dataset"
+        shutil.copytree(whole[V21], root)
+        change_info(root, lambda info: info.update(fps=25, total_frames=1))
+        assert codes(root) == {"fps_wrong", "total_frames"}
+        mend(root)
+        assert (codes(root), info_of(root)["fps"]) == (set(), 30)
+
+    def test_a_rate_on_which_not_all_videos_agree(self, whole: dict[str, Path], tmp_path: Path) -> None:
+        root = tmp_path / "dataset"
+        shutil.copytree(whole[V21], root)
+        change_info(root, lambda info: info.update(fps=25))
+        remux(video(root, episode=1), steady(20))
+        before = contents(root)
+        assert codes(root) == {"video_rate", "timestamps"}
+        mend(root)
+        assert contents(root) == before
 
     def test_an_info_that_time_stamps_and_videos_contradict(self, whole: dict[str, Path], tmp_path: Path) -> None:
         root = tmp_path / "dataset"

@@ -50,7 +50,7 @@ def print_report(root: Path, report: Report | None) -> None:
             typer.echo(f"    … and {len(group) - _PLACES} more")
         if consequence := report.consequence(first):
             typer.echo(f"    in LeRobot: {consequence}")
-        typer.echo(f"    what to do: {first.kind.remedy}")
+        typer.echo(f"    what to do: {first.remedy}")
 
 
 def print_damage(published: Sequence[Verified], output: Path | None = None) -> None:

@@ -23,7 +23,10 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong, and where: `file` relative to the dataset, `episode` by index, `camera` by its key."""
+    """One thing that is wrong, and where: `file` relative to the dataset, `episode` by index, `camera` by its key.
+
+    `instead`: what to do about this one, where that is not what mends others with its code.
+    """
 
     code: str
     severity: Severity
@@ -31,6 +34,17 @@ class Finding:
     file: PurePosixPath | None = None
     episode: int | None = None
     camera: str | None = None
+    instead: str = ""
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it."""
+        return self.instead or self.kind.remedy
+
+    @property
+    def repairable(self) -> bool:
+        """Whether `episoded repair` can do it."""
+        return self.kind.repairable and not self.instead
 
     @property
     def kind(self) -> Kind:
@@ -63,7 +77,7 @@ class Problems:
         if self._found is not None:
             self._found.append(finding)
         elif finding.severity is Severity.ERROR:
-            raise InputError(code, f"{self._root / file if file else self._root}: {message}", finding.kind.remedy)
+            raise InputError(code, f"{self._root / file if file else self._root}: {message}", finding.remedy)
 
     def add_error(self, error: InputError, file: PurePosixPath, *, episode: int | None = None) -> None:
         """Report what a reader of one file raised; its code is one of the catalogue's, or `meta_invalid`."""

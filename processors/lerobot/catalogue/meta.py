@@ -20,6 +20,13 @@ META: Final = {
         "error", "refused", "refused", "convert the dataset with the LeRobot release that knows this version"
     ),
     "info_key": Kind("error", "opening fails with KeyError", "opening fails with KeyError", REPAIR, repairable=True),
+    "fps_wrong": Kind(
+        "error",
+        "opening fails: 'One or several timestamps unexpectedly violate the tolerance'",
+        "opens, and gives rows other times than their pictures have: windows (delta_timestamps) have a wrong length",
+        "episoded repair writes the rate of the time stamps and videos to info.json",
+        repairable=True,
+    ),
     "tasks_missing": Kind("error", HUB, HUB, REPAIR, repairable=True),
     "task_double": Kind(
         "error",

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import EpisodedError, InputError, from_os_error
-from ...formats.lerobot_info import EPISODES
+from ...formats.lerobot_info import EPISODES, INFO, parse_fps
 from ..findings import Finding, Problems, Severity
 from ..reading import read_dataset, read_episode_stats
 from ..v30.reading import EPISODES_FOLDER
 from .metadata import check_metadata
+from .rate import recorded_rate
 from .reels import reels
 from .report import Report, ordered
 from .statistics import StatisticsCheck
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
 
     from ..dataset import Dataset
     from .reels import Reel, Viewed
+
+
+#: What is found where rows or pictures are at another rate than info.json has.
+_RATE: Final = frozenset({"video_rate", "timestamps"})
 
 
 def _unseen(done: int, total: int) -> None:
@@ -52,9 +58,15 @@ def inspect_dataset(
         dataset = read_dataset(root, found)
     except EpisodedError as error:
         return _unreadable(root, error, deep=deep)
+    threads = threads or len(os.sched_getaffinity(0))
+    read = [*found]
     try:
-        inspection = _Inspection(dataset, found, only)
-        pictures = inspection.run(deep=deep, threads=threads or len(os.sched_getaffinity(0)), progress=progress)
+        pictures = _Inspection(dataset, found, only).run(deep=deep, threads=threads, progress=progress)
+        if (recorded := _at_recorded_rate(dataset, found)) is not None:
+            again = read
+            seen = _Inspection(recorded, again, only).run(deep=deep, threads=threads, progress=progress)
+            if not _RATE & {finding.code for finding in again}:
+                found, pictures = [_wrong_fps(dataset, recorded), *again], seen
     except OSError as error:
         raise from_os_error(error) from error
     return Report(
@@ -75,6 +87,25 @@ def _unreadable(root: Path, error: EpisodedError, *, deep: bool) -> Report:
         raise error
     message = error.message.replace(f"{root}/", "")
     return Report(root, None, 0, 0, 0, 0, deep, (Finding(error.code, Severity.ERROR, message),))
+
+
+def _at_recorded_rate(dataset: Dataset, found: list[Finding]) -> Dataset | None:
+    """The dataset at the rate of its time stamps and videos, where that is another than info.json has."""
+    videos = [finding.file for finding in found if finding.code == "video_rate" and finding.file is not None]
+    tables = [finding.file for finding in found if finding.code == "timestamps" and finding.file is not None]
+    if not videos or not tables:
+        return None
+    root = dataset.root
+    try:
+        rate = recorded_rate(root, [root / tables[0]], [root / videos[0]])
+        return replace(read_dataset(root, []), fps=parse_fps(rate, root / INFO))
+    except EpisodedError:
+        return None
+
+
+def _wrong_fps(dataset: Dataset, recorded: Dataset) -> Finding:
+    message = f"`fps` is {float(dataset.fps):.9g}, the time stamps and videos have {float(recorded.fps):.9g}"
+    return Finding("fps_wrong", Severity.ERROR, message, INFO)
 
 
 class _Inspection:

@@ -87,8 +87,8 @@ class Report:
             "episode": finding.episode,
             "camera": finding.camera,
             "in_lerobot": self.consequence(finding),
-            "what_to_do": finding.kind.remedy,
-            "repairable": finding.kind.repairable,
+            "what_to_do": finding.remedy,
+            "repairable": finding.repairable,
         }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Final
 
 from ...errors import EpisodedError
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from ..findings import Finding
     from ..inspect import Report
     from .mending import Mending
 
@@ -57,12 +59,15 @@ def _unseen(done: int, total: int) -> None:
 def plan_repair(root: Path, *, deep: bool = False, progress: Callable[[int, int], None] = _unseen) -> Plan:
     """What would mend the dataset at `root`, as far as its own files tell how; changes nothing.
 
-    `deep`: what shows only when every picture is decoded, too. A dataset without a usable info.json gets one first:
-    what else is wrong shows only then, in a second plan. Raises EpisodedError for what the system refuses.
+    `deep`: what shows only when every picture is decoded, too. A dataset without a usable info.json, or with a wrong
+    rate in it, gets a right one first: what else is wrong is mended in a second plan. Raises EpisodedError for what
+    the system refuses.
     """
     report = inspect_dataset(root, deep=deep, progress=progress)
     if report.version is None:
         return _first(root, report)
+    if (wrong := next((one for one in report.findings if one.code == "fps_wrong"), None)) is not None:
+        return Plan(root, (_at_recorded_rate(root, wrong),), (wrong,), ())
     from .mending import Mending
 
     return _whole(Mending(read_dataset(root, []), report.findings))
@@ -72,12 +77,19 @@ def _first(root: Path, report: Report) -> Plan:
     """The plan for a dataset of which nothing can be read yet."""
     (finding,) = report.findings
     if finding.code not in ("meta_missing", "meta_invalid"):
-        return Plan(root, (), (), (Refusal(finding, finding.kind.remedy),))
+        return Plan(root, (), (), (Refusal(finding, finding.remedy),))
     try:
         change = rebuilt_info(root)
     except EpisodedError as error:
         return Plan(root, (), (), (Refusal(finding, f"no info.json can be made: {error.message}"),))
     return Plan(root, (change,), (finding,), ())
+
+
+def _at_recorded_rate(root: Path, wrong: Finding) -> Write:
+    """info.json with the rate of the time stamps and videos, which the finding names last."""
+    info = {**read_dataset(root, []).info, "fps": json.loads(wrong.message.split()[-1])}
+    content = json.dumps(info, indent=4, ensure_ascii=False).encode()
+    return Write(INFO, lambda path: path.write_bytes(content), wrong.message)
 
 
 def _whole(mending: Mending) -> Plan:
@@ -99,8 +111,8 @@ def _whole(mending: Mending) -> Plan:
         *_info(mending),
     ]
     for finding in mending.findings:
-        if not finding.kind.repairable and finding not in mending.made_anew:
-            mending.refuse(finding, finding.kind.remedy)
+        if not finding.repairable and finding not in mending.made_anew:
+            mending.refuse(finding, finding.remedy)
     mended = tuple(finding for finding in mending.findings if finding not in mending.refusals)
     refused = tuple(Refusal(finding, reason) for finding, reason in mending.refusals.items())
     return Plan(mending.dataset.root, tuple(changes), mended, refused)

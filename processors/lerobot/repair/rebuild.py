@@ -5,21 +5,17 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ...errors import InputError
 from ...formats.lerobot_info import INFO
 from ...formats.lerobot_table import opened
 from ...formats.lerobot_templates import DEFAULT_TEMPLATES
 from ...metadata.info import video_info
 from ..head import V30_TEMPLATES
 from ..inspect.columns import huggingface_features
-from ..inspect.film import read as read_film
+from ..inspect.rate import cannot_rebuild, recorded_rate
 from .meta_info import column_feature
 from .plan import Write
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -30,10 +26,10 @@ def rebuilt_info(root: Path) -> Write:
     """
     tables = sorted((root / "data").rglob("*.parquet"))
     if not tables:
-        raise _cannot(root, "there is no table")
+        raise cannot_rebuild(root, "there is no table")
     v3 = any(path.name.startswith("file-") for path in tables)
     videos = _videos(root, v3=v3)
-    fps = _fps(root, tables, [path for paths in videos.values() for path in paths])
+    fps = recorded_rate(root, tables, [path for paths in videos.values() for path in paths])
     features = _features(tables[0], {key: paths[0] for key, paths in videos.items()})
     info: dict[str, Any] = {
         "codebase_version": "v3.0" if v3 else ("v2.0" if (root / "meta/stats.json").is_file() else "v2.1"),
@@ -67,24 +63,6 @@ def _videos(root: Path, *, v3: bool) -> dict[str, list[Path]]:
     return found
 
 
-def _fps(root: Path, tables: Sequence[Path], videos: Sequence[Path]) -> int | float:
-    """The rate, where time stamps and videos agree on it, or only one of them has any."""
-    with opened(tables[0]) as parquet:
-        named = "timestamp" in parquet.schema_arrow.names
-        column = parquet.read(columns=["timestamp"], use_threads=False).column(0).to_numpy() if named else np.empty(0)
-    rates = []
-    if len(column) > 1 and (step := float(np.median(np.diff(column.astype(np.float64))))) > 0:
-        rates.append(1 / step)
-    if videos and len(times := read_film(videos[0]).times) > 1:
-        rates.append((len(times) - 1) / float(times[-1] - times[0]))
-    if not rates:
-        raise _cannot(root, "neither time stamps nor videos tell the rate")
-    if max(rates) - min(rates) > 0.01 * max(rates):
-        raise _cannot(root, f"the time stamps say {rates[0]:.4g} frames per second, the videos {rates[1]:.4g}")
-    rate = rates[-1]
-    return round(rate) if abs(rate - round(rate)) < 1e-3 * rate else round(rate, 6)
-
-
 def _features(table: Path, cameras: dict[str, Path]) -> dict[str, Any]:
     with opened(table) as parquet:
         schema = parquet.schema_arrow
@@ -94,7 +72,7 @@ def _features(table: Path, cameras: dict[str, Path]) -> dict[str, Any]:
         if field.name in cameras:
             continue
         if noted.get(field.name, {}).get("_type") == "Image" or str(field.type).startswith("struct"):
-            raise _cannot(table, f"column `{field.name}` holds pictures, and nothing says of which size")
+            raise cannot_rebuild(table, f"column `{field.name}` holds pictures, and nothing says of which size")
         features[field.name] = column_feature(field.type)
     for key, path in cameras.items():
         about = video_info(path)
@@ -102,7 +80,3 @@ def _features(table: Path, cameras: dict[str, Path]) -> dict[str, Any]:
         names = ["height", "width", "channels"]
         features[key] = {"dtype": "video", "shape": size, "names": names, "info": about}
     return features
-
-
-def _cannot(path: Path, why: str) -> InputError:
-    return InputError("cannot_rebuild", f"{path}: {why}", "restore meta/info.json from where it was recorded")
