@@ -129,6 +129,16 @@ def damage_inside(path: Path) -> None:
     path.write_bytes(content)
 
 
+def noise_inside(path: Path) -> None:
+    """Other bytes in the middle of a coded picture: it comes out of the decoder all the same, painted over."""
+    with av.open(str(path)) as container:
+        _, packet, *_ = [packet for packet in container.demux(video=0) if packet.size and packet.is_keyframe]
+        start, end = packet.pos + packet.size // 4, packet.pos + packet.size
+    content = path.read_bytes()
+    noise = np.random.RandomState(0).bytes(end - start)
+    path.write_bytes(content[:start] + noise + content[end:])
+
+
 def append(path: Path, value: dict[str, Any]) -> None:
     with path.open("a") as file:
         file.write(json.dumps(value) + "\n")
@@ -390,6 +400,7 @@ VARIANTS: Final[dict[str, Variant]] = {
     "an empty video": variant(V21, lambda root: video(root).write_bytes(b""), "video_empty"),
     "a truncated video": variant(V21, lambda root: cut_off(video(root)), "video_unreadable"),
     "damage inside": variant(V21, lambda root: damage_inside(video(root)), "video_undecodable"),
+    "noise inside": variant(V21, lambda root: noise_inside(video(root)), "video_damaged", deep=True),
     "a picture short": variant(V21, lambda root: remux(video(root), steady(), range(5)), "video_short"),
     "pictures too many": variant(V21, lambda root: remux(video(root), steady(), [*range(6)] * 3), "video_long"),
     "25 fps": variant(V21, lambda root: remux(video(root), steady(25)), "video_rate"),

@@ -7,6 +7,7 @@ from typing import Final
 from .kind import HUB, REPAIR, Kind
 
 _LATE = "opens, and fails at the first picture of the part, in the middle of training"
+_PAINTED_OVER = "nothing is noticed: the decoder paints over what is damaged, up to the next key frame"
 _RECODE = "restore the video, or its frames so that it is encoded again"
 
 VIDEO: Final = {
@@ -18,6 +19,7 @@ VIDEO: Final = {
     "video_empty": Kind("error", _LATE, _LATE, _RECODE),
     "video_unreadable": Kind("error", _LATE, _LATE, _RECODE),
     "video_undecodable": Kind("error", _LATE, _LATE, _RECODE),
+    "video_damaged": Kind("error", _PAINTED_OVER, _PAINTED_OVER, _RECODE),
     "video_short": Kind("error", _LATE, _LATE, _RECODE),
     "video_long": Kind(
         "warning",

@@ -13,6 +13,8 @@ from .film import Player
 from .rows import TOLERANCE_S
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from av.video.frame import VideoFrame
     from numpy.typing import NDArray
 
@@ -56,12 +58,15 @@ def look_at_all(dataset: Dataset, viewed: Viewed, film: Film) -> Seen:
     path, times, count = dataset.root / viewed.reel.file, film.times, 0
     watches = _watches(viewed, film)
     try:
-        for frame in video.frames(path):
+        for frame in video.frames(path, strict=True):
             for watch in watches:
                 watch.see(count, frame)
             count += 1
     except InputError as error:
-        viewed.add(dataset.root, "video_undecodable", f"decoding fails after {count} good pictures ({error.code})")
+        if _comes_out(path, len(times)):
+            viewed.add(dataset.root, "video_damaged", f"picture {count} is damaged inside; the decoder makes one up")
+        else:
+            viewed.add(dataset.root, "video_undecodable", f"decoding fails after {count} good pictures ({error.code})")
         return count, {}
     if count < len(times):
         viewed.add(dataset.root, "video_undecodable", f"decodes to {count} pictures, it has {len(times)} packets")
@@ -71,6 +76,14 @@ def look_at_all(dataset: Dataset, viewed: Viewed, film: Film) -> Seen:
             message = f"all {watch.entry.length} pictures are the same"
             viewed.add(dataset.root, "video_frozen", message, watch.entry.index)
     return count, {watch.entry.index: watch.statistics.result() for watch in watches if watch.complete}
+
+
+def _comes_out(path: Path, pictures: int) -> bool:
+    """Whether a decoder that paints over damage, as LeRobot's do, gives that many pictures all the same."""
+    try:
+        return sum(1 for _ in video.frames(path)) == pictures
+    except InputError:
+        return False
 
 
 class _Watch:
