@@ -139,6 +139,10 @@ def noise_inside(path: Path) -> None:
     path.write_bytes(content[:start] + noise + content[end:])
 
 
+def mark_byte_order(path: Path) -> None:
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+
+
 def append(path: Path, value: dict[str, Any]) -> None:
     with path.open("a") as file:
         file.write(json.dumps(value) + "\n")
@@ -397,6 +401,8 @@ VARIANTS: Final[dict[str, Variant]] = {
         "video_columns_missing",
     ),
     "in video/": variant(V21, lambda root: (root / "videos").rename(root / "video"), "video_misplaced", "video_stray"),
+    "a byte order mark": variant(V21, lambda root: mark_byte_order(root / "meta/info.json"), "meta_byte_order"),
+    "a byte order mark, v3.0": variant(V30, lambda root: mark_byte_order(root / "meta/stats.json"), "meta_byte_order"),
     "an empty video": variant(V21, lambda root: video(root).write_bytes(b""), "video_empty"),
     "a truncated video": variant(V21, lambda root: cut_off(video(root)), "video_unreadable"),
     "damage inside": variant(V21, lambda root: damage_inside(video(root)), "video_undecodable"),

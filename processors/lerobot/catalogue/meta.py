@@ -16,6 +16,12 @@ META: Final = {
         "opening fails, or what the damaged part says is missing",
         RESTORE,
     ),
+    "meta_byte_order": Kind(
+        "error",
+        "opening fails with JSONDecodeError",
+        "opening fails with JSONDecodeError",
+        "save the file as UTF-8 without a byte order mark",
+    ),
     "version_unsupported": Kind(
         "error", "refused", "refused", "convert the dataset with the LeRobot release that knows this version"
     ),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
-from ...formats.lerobot_info import EPISODES, INFO
+from ...formats.lerobot_info import EPISODES, INFO, STATS
 from ..v30.reading import EPISODES_FOLDER, TASKS_TABLE
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def check_metadata(dataset: Dataset, report: Problems, *, listed: bool) -> None:
     _check_episodes(dataset, report)
     _check_tasks(dataset, report)
     _check_features(dataset, report)
+    _check_byte_order_marks(dataset, report)
     _check_tag(dataset, report)
 
 
@@ -55,6 +57,16 @@ def _whole(splits: Any, episodes: int) -> bool:
         return False
     ends = [value.partition(":")[2] for value in splits.values()]
     return all(end.isdigit() for end in ends) and max(map(int, ends)) == episodes
+
+
+def _check_byte_order_marks(dataset: Dataset, report: Problems) -> None:
+    """Editors on Windows write one; Python's json takes it in bytes, as we read, but not in text, as LeRobot does."""
+    for name in (INFO, STATS):
+        path = dataset.root / name
+        if path.is_file():
+            with path.open("rb") as file:
+                if file.read(len(BOM_UTF8)) == BOM_UTF8:
+                    report.add("meta_byte_order", "begins with a byte order mark", name)
 
 
 def _check_episodes(dataset: Dataset, report: Problems) -> None:
