@@ -19,7 +19,8 @@ from episoded.daemon.control import REPAIRING, ControlDir
 from episoded.daemon.errors import EpisodedError, NotAvailableError
 from episoded.processors.lerobot.catalogue import CATALOGUE
 from episoded.processors.lerobot.inspect import inspect_dataset
-from lerobot_broken import V21, V30, VARIANTS, change_lines, change_table, gap_v21, remux, steady
+from episoded.processors.lerobot.reading import read_dataset
+from lerobot_broken import V21, V30, VARIANTS, change_lines, change_table, cut_off, gap_v21, remux, steady
 from lerobot_data import TOP, WRIST, change_info, finish, info_of, lines_of, recording, table, video
 from lerobot_v30 import as_v30, data_table, read_episodes, video_file, write_episodes
 
@@ -402,6 +403,62 @@ def test_no_list_of_episodes_is_made_where_nobody_knows_what_they_show(whole: di
     plans = mend(root)
     assert not plans[0].changes
     assert contents(root) == before
+
+
+def spoil_list(root: Path, content: bytes) -> None:
+    (path,) = [*(root / "meta").glob("episodes.jsonl"), *(root / "meta/episodes").glob("*/*")]
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("content", [b"", b"\0garbage" * 20], ids=["empty", "garbage"])
+@pytest.mark.parametrize("version", [V21, V30])
+def test_a_list_of_episodes_that_says_nothing_is_made_anew(
+    version: str, content: bytes, whole: dict[str, Path], tmp_path: Path
+) -> None:
+    root = tmp_path / "dataset"
+    shutil.copytree(whole[version], root)
+    listed = [entry.tasks for entry in read_dataset(root).episodes]
+    spoil_list(root, content)
+    assert "episodes_missing" in codes(root)
+    before = contents(root)
+    mend(root)
+    assert codes(root) == set()
+    assert [entry.tasks for entry in read_dataset(root).episodes] == listed
+    assert lost(root, before) == set()
+    assert contents(root).keys() == before.keys()
+
+
+def test_a_list_of_episodes_without_one_episode_takes_no_tables_out(whole: dict[str, Path], tmp_path: Path) -> None:
+    root = tmp_path / "dataset"
+    shutil.copytree(whole[V30], root)
+    write_episodes(root, [])
+    before = contents(root)
+    mend(root)
+    assert codes(root) == set()
+    assert contents(root).keys() == before.keys()
+
+
+def test_an_episode_whose_line_is_torn_stays(whole: dict[str, Path], tmp_path: Path) -> None:
+    root = tmp_path / "dataset"
+    shutil.copytree(whole[V21], root)
+    whole_list, before = lines_of(root / "meta/episodes.jsonl"), contents(root)
+    cut_off(root / "meta/episodes.jsonl", 0.9)
+    mend(root)
+    assert codes(root) == set()
+    assert lines_of(root / "meta/episodes.jsonl") == whole_list
+    assert contents(root).keys() == before.keys()
+
+
+def test_a_torn_list_stays_where_nobody_knows_the_tasks(whole: dict[str, Path], tmp_path: Path) -> None:
+    root = tmp_path / "dataset"
+    shutil.copytree(whole[V21], root)
+    (root / "meta/tasks.jsonl").unlink()
+    cut_off(root / "meta/episodes.jsonl", 0.9)
+    before = (root / "meta/episodes.jsonl").read_bytes()
+    plans = mend(root)
+    assert "meta_invalid" in {refusal.finding.code for refusal in plans[0].refusals}
+    assert (root / "meta/episodes.jsonl").read_bytes() == before
+    assert table(root, 2).is_file()
 
 
 def test_videos_under_other_names_stay_while_episodes_lack_theirs(whole: dict[str, Path], tmp_path: Path) -> None:

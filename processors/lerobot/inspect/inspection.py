@@ -58,6 +58,7 @@ def inspect_dataset(
         dataset = read_dataset(root, found)
     except EpisodedError as error:
         return _unreadable(root, error, deep=deep)
+    _check_listing(dataset, found)
     threads = threads or len(os.sched_getaffinity(0))
     read = [*found]
     try:
@@ -87,6 +88,16 @@ def _unreadable(root: Path, error: EpisodedError, *, deep: bool) -> Report:
         raise error
     message = error.message.replace(f"{root}/", "")
     return Report(root, None, 0, 0, 0, 0, deep, (Finding(error.code, Severity.ERROR, message),))
+
+
+def _check_listing(dataset: Dataset, found: list[Finding]) -> None:
+    """A list that names no episode says nothing of the tables that are there: as if it were gone."""
+    place = EPISODES_FOLDER if dataset.version >= (3, 0) else EPISODES
+    if dataset.episodes or any(finding.code in ("episodes_missing", "lfs_pointer") for finding in found):
+        return
+    if any((dataset.root / "data").rglob("*.parquet")):
+        message = "the list of episodes names none, and there are tables of episodes"
+        found.append(Finding("episodes_missing", Severity.ERROR, message, place))
 
 
 def _at_recorded_rate(dataset: Dataset, found: list[Finding]) -> Dataset | None:

@@ -40,7 +40,7 @@ def mended_meta(mending: Mending) -> Iterator[Change]:
         else:
             tasks = found
             yield Write(TASKS, lambda path: path.write_bytes(_task_lines(found)), "the tasks of the episodes")
-    if mending.finds(*_EPISODES) or mending.numbering.is_new or _torn(mending, EPISODES):
+    if _torn(mending, EPISODES) or mending.finds(*_EPISODES) or mending.numbering.is_new:
         episodes = mending.numbering.episodes
         why = "one line for each episode, in order, with the rows and tasks of its table"
         yield Write(EPISODES, lambda path: path.write_bytes(_lines(mending, episodes, tasks)), why)
@@ -50,10 +50,10 @@ def mended_meta(mending: Mending) -> Iterator[Change]:
 
 def _torn(mending: Mending, name: PurePosixPath) -> bool:
     """Whether lines of the file could not be read: they are made anew with the others."""
-    torn = [finding for finding in mending.findings if finding.code == "meta_invalid" and finding.file == name]
-    for finding in torn:
-        mending.refusals.pop(finding, None)
-        mending.made_anew.add(finding)
+    torn = [finding for finding in mending.finds("meta_invalid") if finding.file == name]
+    if name == EPISODES and not mending.numbering.episodes:
+        return False  # nobody knows what to write in their place
+    mending.made_anew.update(torn)
     return bool(torn)
 
 

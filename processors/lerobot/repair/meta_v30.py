@@ -56,6 +56,9 @@ def mended_meta(mending: Mending) -> Iterator[Change]:
         files = episode_files(mending.dataset.root) or [EPISODES_FOLDER / "chunk-000/file-000.parquet"]
         made = _Made(mending, spans, renewed=stats)
         why = "in order, with the ranges of its rows and the times of its pictures"
+        if mending.finds("episodes_missing"):  # what is there instead of a list is kept, and nothing more
+            damaged = mending.finds("meta_invalid", "table_unreadable")
+            mending.made_anew.update(one for one in damaged if one.file in files)
         yield Write(files[0], made.write_episodes, why + (", and statistics" if stats else ""))
         yield from (Retire(file, f"its rows are in {files[0].name} now") for file in files[1:])
         if stats:

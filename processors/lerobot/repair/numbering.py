@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from ...formats.lerobot_info import EPISODES
 from .truth import Numbered, episodes_on_disk, number, rows_of, with_length
 from .unlisted import unlisted_episodes
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _IN_THE_WAY = frozenset(
     {"table_missing", "table_unreadable", "lfs_pointer", "rows_mismatch", "row_order", "episode_empty"}
 )
+_NOBODY_KNOWS = "without the list of tasks nobody knows what the episodes show"
 
 
 class Numbering:
@@ -53,13 +55,14 @@ class Numbering:
         for finding in self._findings:
             if finding.code == "episodes_missing":
                 if not self._dataset.tasks:
-                    self._refusals[finding] = "without the list of tasks nobody knows what the episodes show"
+                    self._refusals[finding] = _NOBODY_KNOWS
                     return [], False
                 found = unlisted_episodes(self._dataset) if v3 else episodes_on_disk(self._dataset)
                 if found is None:
                     self._refusals[finding] = "its videos and rows do not show where each episode begins and ends"
                 return [*(found or ())], found is not None
-        entries, news = {entry.index: entry for entry in self._dataset.episodes}, False
+        entries = {entry.index: entry for entry in self._dataset.episodes}
+        news = not v3 and self._add_those_of_torn_lines(entries)
         for finding in self._findings:
             if finding.code != "rows_mismatch":
                 continue
@@ -70,6 +73,17 @@ class Numbering:
                 entries[finding.episode] = with_length(self._dataset, entries[finding.episode], rows)
                 news = True
         return [*entries.values()], news
+
+    def _add_those_of_torn_lines(self, entries: dict[int, EpisodeEntry]) -> bool:
+        """Where lines of a v2.x list cannot be read, every table is an episode; whether any was added."""
+        torn = [one for one in self._findings if one.code == "meta_invalid" and one.file == EPISODES]
+        if torn and not self._dataset.tasks:
+            self._refusals |= dict.fromkeys(torn, _NOBODY_KNOWS)
+            return False
+        before = len(entries)
+        for entry in episodes_on_disk(self._dataset) if torn else ():
+            entries.setdefault(entry.index, entry)
+        return len(entries) > before
 
     def _may_close(self, gaps: list[Finding]) -> bool:
         """Whether episodes can get other numbers; where not, the gaps are refused with the reason."""
