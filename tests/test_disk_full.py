@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from commandline import episoded
 from episoded.daemon.attempts import is_waiting
 from episoded.daemon.chain import work_on
 from episoded.daemon.config import Config
@@ -17,7 +18,8 @@ from episoded.daemon.scan import Scanner
 from episoded.daemon.stumbles import STUMBLE_S
 from episoded.daemon.supervisor import Ending
 from episoded.daemon.worker import StopRequests, perform
-from recordings import EPISODE, Originals, broken_laws, leftovers, tiny, work
+from lerobot_data import change_info, finish, recording
+from recordings import EPISODE, Originals, broken_laws, contents, leftovers, tiny, work
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -114,3 +116,20 @@ def test_the_guard_stops_claiming_before_it_comes_to_that(small_disk: Path, root
         return str(root) in dispatcher.paused and dispatcher.next_jobs([], 1) == []
 
     assert [paused(free) for free in (60, 20, 5, 20, 39, 50, 20)] == [False, False, True, True, True, False, False]
+
+
+@pytest.mark.parametrize("command", ["repair", "convert"])
+def test_a_command_says_that_it_has_to_be_given_again(small_disk: Path, command: str) -> None:
+    root = finish(recording(small_disk / "ds", episodes=1, frames=6))
+    change_info(root, lambda info: info.update(total_videos=0))
+    before = contents(root)
+    fill(small_disk, leave=0)
+    done = episoded(command, root, *(["--to", "v3.0"] if command == "convert" else []))
+    assert done.code == 1
+    assert "No space left on device" in done.err
+    assert "what to do: free disk space, then give the same command again" in done.err
+    (small_disk / "ballast").unlink()
+    assert contents(root) == before
+    assert not (small_disk / "ds_v30/meta").exists()
+    again = episoded(command, root, *(["--to", "v3.0"] if command == "convert" else []))
+    assert again.code == 0, again.err

@@ -15,8 +15,9 @@ from episoded.daemon.config import Pipeline
 from episoded.processors import formats, simulation_v3
 from episoded.processors.lerobot.catalogue import CATALOGUE
 from episoded.processors.lerobot.inspect import inspect_dataset
-from lerobot_broken import V21, VARIANTS, change_lines, change_table
-from lerobot_data import change_info, embedded, finish, real, recording, table
+from episoded.processors.lerobot.repair import plan_repair
+from lerobot_broken import V21, VARIANTS, change_lines, change_table, pngs
+from lerobot_data import change_info, embedded, finish, real, recording, table, video
 from lerobot_v30 import as_v30
 
 if TYPE_CHECKING:
@@ -124,6 +125,36 @@ class TestWhatIsWhole:
         for episode in layout.listing(root).episodes:
             assert work_on(Work(root, root, episode, layout.name, Pipeline(name="test"))) == "ready"
         assert codes(root, deep=True) == {}
+
+
+def advice(root: Path) -> dict[str, tuple[str, bool]]:
+    return {
+        one["code"]: (one["what_to_do"], one["repairable"])
+        for one in inspect_dataset(root, threads=1).as_json()["findings"]
+    }
+
+
+class TestWhatWaitsToBeEncoded:
+    """What goes away with the encoding is not sent to the repair, which would refuse it."""
+
+    def test_a_killed_recording(self, tmp_path: Path) -> None:
+        root = tmp_path / "dataset"
+        simulation_v3.record(root, episodes=2, frames=6, size=(48, 64), end="killed")
+        assert advice(root)["episodes_missing"] == ("episoded process PATH", False)
+        plan = plan_repair(root)
+        reasons = {refusal.finding.code: refusal.reason for refusal in plan.refusals}
+        assert reasons["episodes_missing"] == reasons["frames_unencoded"] == "episoded process PATH"
+
+    def test_statistics_that_overflowed(self, whole: dict[str, Path], tmp_path: Path) -> None:
+        root = tmp_path / "dataset"
+        shutil.copytree(whole[V21], root)
+        VARIANTS["overflow"].spoil(root)
+        assert advice(root)["stats_overflow"] == ("episoded repair", True)
+        video(root, episode=1).unlink()
+        pngs(root, 1, range(6))
+        assert advice(root)["stats_overflow"] == ("episoded process PATH", False)
+        reasons = {refusal.finding.code: refusal.reason for refusal in plan_repair(root).refusals}
+        assert reasons["stats_overflow"] == "episoded process PATH"
 
 
 class TestWhatIsUnreadable:

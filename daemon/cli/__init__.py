@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ..errors import EpisodedError, ExitCode, exit_code, from_os_error
+from ..errors import DiskFullError, EpisodedError, ExitCode, exit_code, from_os_error
 from . import (
     bench,
     calibration,
@@ -109,7 +109,9 @@ def main() -> None:
 
 
 def _complain(error: EpisodedError) -> None:
+    # What ends a command is not tried again by the service.
+    hint = "free disk space, then give the same command again" if isinstance(error, DiskFullError) else error.hint
     for line in error.message.split("\n"):
         typer.secho(f"error: {shown(line)}", fg=typer.colors.RED, err=True)
-    if error.hint:
-        typer.echo(f"  what to do: {shown(error.hint)}", err=True)
+    if hint:
+        typer.echo(f"  what to do: {shown(hint)}", err=True)

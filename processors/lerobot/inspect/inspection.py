@@ -70,6 +70,7 @@ def inspect_dataset(
                 found, pictures = [_wrong_fps(dataset, recorded), *again], seen
     except OSError as error:
         raise from_os_error(error) from error
+    found = [_after_encoding(finding, found) for finding in found]
     return Report(
         root=root,
         version=dataset.version_name,
@@ -88,6 +89,15 @@ def _unreadable(root: Path, error: EpisodedError, *, deep: bool) -> Report:
         raise error
     message = error.message.replace(f"{root}/", "")
     return Report(root, None, 0, 0, 0, 0, deep, (Finding(error.code, Severity.ERROR, message),))
+
+
+def _after_encoding(finding: Finding, found: list[Finding]) -> Finding:
+    """A finding that goes away when the frames that wait are encoded is told so: no repair can do that."""
+    waiting = [one for one in found if one.code == "frames_unencoded"]
+    same = any(one.camera == finding.camera and finding.episode in (one.episode, None) for one in waiting)
+    if (waiting and finding.code == "episodes_missing") or (same and finding.code.startswith("stats_")):
+        return replace(finding, instead=waiting[0].kind.remedy)
+    return finding
 
 
 def _check_listing(dataset: Dataset, found: list[Finding]) -> None:

@@ -54,6 +54,9 @@ class Numbering:
         v3 = self._dataset.version >= (3, 0)
         for finding in self._findings:
             if finding.code == "episodes_missing":
+                if not finding.repairable:
+                    self._refusals[finding] = finding.remedy
+                    return [], False
                 if not self._dataset.tasks:
                     self._refusals[finding] = _NOBODY_KNOWS
                     return [], False

@@ -123,6 +123,8 @@ def _refuse_the_unseen(mending: Mending) -> None:
     entries = {entry.index: entry for entry in mending.dataset.episodes}
     broken = {finding.file for finding in mending.findings if finding.code in _LOST}
     for finding in mending.findings:
+        if finding.instead:
+            mending.refuse(finding, finding.instead)
         if finding.code.startswith("stats_") and not mending.numbering.episodes:
             mending.refuse(finding, "nobody knows which episodes there are: mend the list of episodes first")
         entry = entries.get(finding.episode if finding.episode is not None else -1)
