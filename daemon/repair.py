@@ -66,16 +66,20 @@ def repair(
 
 def _carry_out(root: Path, plan: Plan, before: Signatures) -> Transaction:
     work = transaction.next_one(root)
-    work.begin()
-    steps = [_step(change, work.made / f"{number:06d}") for number, change in enumerate(plan.changes)]
-    check_unwritten(root)
-    if changed := _difference(before, _signatures(root)):
-        raise EpisodedError(
-            "changed_meanwhile",
-            f"{root / changed} was written while the repair was being prepared; nothing was changed",
-            "wait until the recording or upload has ended, then repair",
-        )
-    work.commit(steps)
+    try:
+        work.begin()
+        steps = [_step(change, work.made / f"{number:06d}") for number, change in enumerate(plan.changes)]
+        check_unwritten(root)
+        if changed := _difference(before, _signatures(root)):
+            raise EpisodedError(
+                "changed_meanwhile",
+                f"{root / changed} was written while the repair was being prepared; nothing was changed",
+                "wait until the recording or upload has ended, then repair",
+            )
+        work.commit(steps)
+    except BaseException:
+        work.abandon()
+        raise
     return work
 
 

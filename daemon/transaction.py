@@ -76,6 +76,12 @@ class Transaction:
         for name in ("made", "kept", "held"):
             fsio.make_dirs(self.folder / name, below=self.root)
 
+    def abandon(self) -> None:
+        """Remove what was made, where no journal says that it is to be carried out."""
+        if not (self.folder / "journal").exists():
+            fsio.remove_tree(self.folder)
+            fsio.remove_empty_dirs(self.folder.parent, self.root / CONTROL)
+
     def commit(self, steps: Sequence[Step]) -> None:
         """Write the journal, and carry it out."""
         for step in steps:
@@ -145,6 +151,7 @@ def exclusive(root: Path) -> Iterator[None]:
     Raises NotAvailableError: `being_repaired`, `claimed`. A repair that dies leaves the marker behind while its journal
     is not carried out, so that nobody works on a dataset that is half moved.
     """
+    is_first = not (root / CONTROL).is_dir()
     fsio.make_dirs(root / CONTROL, below=root)
     marker = root / CONTROL / REPAIRING
     fd = _lock(marker)
@@ -159,6 +166,8 @@ def exclusive(root: Path) -> Iterator[None]:
         raise
     finally:
         os.close(fd)
+        if is_first:
+            fsio.remove_empty_dirs(root / CONTROL, root)
 
 
 def check_unclaimed(root: Path) -> None:

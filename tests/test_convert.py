@@ -333,6 +333,24 @@ class TestRefusals:
             convert(source, source.with_name("out"), "v3.0")
         assert code(refused) == "being_repaired"
 
+    @pytest.mark.parametrize("refused", ["same version", "no list of tasks", "nothing finished"])
+    def test_nothing_is_left_behind(self, refused: str, source: Path, tmp_path: Path):
+        if refused == "no list of tasks":
+            (source / "meta/tasks.jsonl").unlink()
+        if refused == "nothing finished":
+            video(source).unlink()
+        before = sorted(tmp_path.iterdir())
+        version = "v2.1" if refused == "same version" else "v3.0"
+        assert episoded("convert", source, "--to", version, "--output", tmp_path / "deep/out").code != 0
+        assert episoded("convert", source, "--to", version).code != 0
+        assert sorted(tmp_path.iterdir()) == before
+
+    def test_a_folder_that_was_there_stays(self, source: Path, tmp_path: Path):
+        (tmp_path / "out" / source.name).mkdir(parents=True)
+        video(source).unlink()
+        assert episoded("convert", source, "--to", "v3.0", "--output", tmp_path / "out").code != 0
+        assert [*(tmp_path / "out" / source.name).iterdir()] == []
+
     def test_a_file_of_somebody_else_is_kept(self, source: Path):
         output = to_v30(source)
         there = output / "data/chunk-000/file-000.parquet"

@@ -319,6 +319,27 @@ class TestOthersAtWork:
         assert (root / "meta/info.json").read_text() == info + "\n"
         assert not (root / ".episoded" / REPAIRING).exists()
 
+    @pytest.mark.parametrize("writes", ["before", "meanwhile"])
+    def test_refused_it_leaves_no_folder(self, writes: str, whole: dict[str, Path], tmp_path: Path) -> None:
+        root = tmp_path / "dataset"
+        shutil.copytree(whole[V21], root, ignore=shutil.ignore_patterns(".episoded"))
+        change_info(root, lambda info: info.update(total_videos=0))
+
+        def planned(plan: Plan) -> None:
+            (root / "meta/added.json").write_text("{}")
+
+        written = table(root) if writes == "before" else tmp_path / "elsewhere"
+        with written.open("ab") as file:
+            recorder = subprocess.Popen(["sleep", "60"], stdout=file)
+        try:
+            with pytest.raises(EpisodedError) as refused:
+                repair.repair(root, deep=False, planned=planned, progress=lambda *_: None)
+        finally:
+            recorder.kill()
+            recorder.wait()
+        assert refused.value.code == {"before": "recorder_writing", "meanwhile": "changed_meanwhile"}[writes]
+        assert not (root / ".episoded").exists()
+
     def test_two_repairs(self, whole: dict[str, Path], tmp_path: Path) -> None:
         root = tmp_path / "dataset"
         shutil.copytree(whole[V21], root)

@@ -64,8 +64,7 @@ def convert(
     if not (root / "meta/info.json").is_file():
         raise UnknownTargetError("no_dataset", f"{root} is no LeRobot dataset: no meta/info.json", "name one")
     target = beside(root, to) if output is None else output.expanduser().absolute() / root.name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with _watched(bars=sys.stdout.isatty() and not json_) as hooks:
+    with _folder(target.parent), _watched(bars=sys.stdout.isatty() and not json_) as hooks:
         threads = min(4, len(os.sched_getaffinity(0)))
         result = conversion.convert(root, target, to, hooks=hooks, threads=threads, inspect_all=in_place)
     if in_place and not result.left and not result.wrong:
@@ -75,6 +74,19 @@ def convert(
     typer.echo(json.dumps({"schema": 1, **asdict(result)}, indent=2)) if json_ else _print(result)
     if result.left or result.wrong:
         raise typer.Exit(ExitCode.FAILED)
+
+
+@contextmanager
+def _folder(path: Path) -> "Iterator[None]":
+    """A folder for the result, made where it is not there; gone again if nothing was put into it."""
+    from ..fsio import remove_empty_dirs
+
+    stood = next(folder for folder in (path, *path.parents) if folder.is_dir())
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        remove_empty_dirs(path, stood)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from episoded.processors.lerobot.convert.examine import Examined
 
 from .. import fsio
-from ..control import SCHEMA, read_json, to_json
+from ..control import CONTROL, SCHEMA, read_json, to_json
 from ..errors import NotAvailableError
 from .place import FOLDER
 
@@ -51,21 +51,39 @@ class Records:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the result for this process. Raises NotAvailableError (`conversion_busy`)."""
+        """Hold the result for this process. Raises NotAvailableError (`conversion_busy`).
+
+        What turns out to be refused before a single episode was looked at leaves nothing behind.
+        """
+        stood = next(folder for folder in (self.folder, *self.folder.parents) if folder.is_dir())
         fsio.make_dirs(self.folder, below=self.output.parent)
         fd = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                held = os.path.lexists(self.folder / "lock")
             except BlockingIOError:
+                held = False
+            if not held or not os.path.samestat(os.fstat(fd), (self.folder / "lock").stat()):
                 what = f"another process is converting into {self.output}"
-                raise NotAvailableError("conversion_busy", what, "try again when it is done") from None
+                raise NotAvailableError("conversion_busy", what, "try again when it is done")
             for folder in (self.folder, self.folder / "episodes", self.folder / "files"):
                 fsio.make_dirs(folder, below=self.output)
                 fsio.sweep_temps(folder)
-            yield
+            try:
+                yield
+            finally:
+                if not self._hold_anything():
+                    fsio.remove_tree(self.folder)
+                    fsio.remove_empty_dirs(self.folder.parent, stood)
         finally:
             os.close(fd)
+
+    def _hold_anything(self) -> bool:
+        """Whether an episode was looked at, or anything made."""
+        known = ("episodes/*.json", "files/*.json", "extent.json", "aside", "making")
+        beside = any(path.name != CONTROL for path in self.output.iterdir())
+        return beside or any(True for pattern in known for _ in self.folder.glob(pattern))
 
     def scratch(self) -> Path:
         """The private folder, empty."""
