@@ -94,7 +94,7 @@ def test_what_no_scan_finds_belongs_to_no_drop_folder(drop: Path, chosen: Config
 def test_pipeline_and_output_can_be_overridden(tmp_path: Path, root: Path, chosen: Config) -> None:
     found = target.find(root, chosen, pipeline="default", output=tmp_path / "there")
     assert (found.drop.pipeline, found.drop.output) == ("default", tmp_path / "there")
-    with pytest.raises(UsageError, match="no pipeline 'quick'; there are default, metadata-only, lean"):
+    with pytest.raises(UsageError, match="no pipeline 'quick'; there are default, metadata-only, depth, full, lean"):
         target.find(root, chosen, pipeline="quick")
     with pytest.raises(UsageError, match="lies inside"):
         target.find(root, chosen, output=root / "out")
