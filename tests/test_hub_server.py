@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
 constants = pytest.importorskip("huggingface_hub.constants")
+http = pytest.importorskip("huggingface_hub.utils._http")
 
 #: huggingface_hub calls its HTTP library in ways that the latter has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -34,6 +35,8 @@ def api_of(server: HubServer, token: str = WRITE_TOKEN) -> HfApi:
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[HubServer]:
+    """With the library's own HTTP client: a destination that an earlier test made has set its own in this process."""
+    http.set_client_factory(http.default_client_factory)
     with HubServer(tmp_path / "hub") as server:
         yield server
 
