@@ -3,15 +3,17 @@
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import typer
 
 from .. import config as configuration
-from .. import doctor as checks
-from ..doctor import Finding
 from ..errors import ExitCode
 from .options import MEND, ConfigOption, JsonOption
 from .terminal import shown
+
+if TYPE_CHECKING:
+    from ..doctor import Finding
 
 _MARKS = {"ok": ("ok", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", "bold red")}
 
@@ -26,19 +28,21 @@ def doctor(json_: JsonOption = False, config: ConfigOption = None) -> None:
 
     Exit: 0, or 1 when something fails.
     """
-    findings = checks.examine(configuration.find(config))
+    from ..doctor import examine  # it knows the destinations, and what they load
+
+    findings = examine(configuration.find(config))
     failed = _print_json(findings) if json_ else _print(findings)
     if failed:
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _print_json(findings: Iterator[Finding]) -> bool:
+def _print_json(findings: Iterator["Finding"]) -> bool:
     listed = list(findings)
     typer.echo(json.dumps({"schema": 1, "findings": [asdict(finding) for finding in listed]}, indent=2))
     return any(finding.level == "fail" for finding in listed)
 
 
-def _print(findings: Iterator[Finding]) -> bool:
+def _print(findings: Iterator["Finding"]) -> bool:
     """Each finding as it comes: an encoder takes a moment."""
     from rich.padding import Padding
     from rich.table import Table
