@@ -176,7 +176,7 @@ def _next_steps(dataset: Path, running: PrivateService | None) -> Iterator[tuple
         ],
     )
     yield (
-        "Your own LeRobot dataset with PNG frames (v2.0 or v2.1):",
+        "Your own LeRobot dataset with PNG frames (v2.0, v2.1 or v3.0):",
         [
             (f"{command} process /path/to/dataset", "now and in place; PNGs go once their video is verified"),
             (f"{command} run --config config.toml", "the daemon; name your folder at [[drop]] in config.toml"),
