@@ -88,17 +88,82 @@ class TestVerifyRemote:
     def test_reads_back_and_publish_again_mends(self, arm: Path, site: FolderSite, tmp_path: Path) -> None:
         config = settings(tmp_path, site)
         assert episoded("publish", arm, config=config).code == 0
-        assert episoded("verify", arm, "--remote", config=config).code == 0
+        whole = episoded("verify", arm, "--remote", config=config)
+        assert whole.code == 0
+        assert "ready for training" in whole.out.splitlines()
+        assert "at there: 2 episodes proven to be there" in whole.out.splitlines()
         table_there = "arm/data/chunk-000/episode_000000.parquet"
         site.remove(table_there)
         done = episoded("verify", arm, "--remote", "--json", config=config)
         assert done.code == 1
-        wrong = {one["episode"]: one["wrong"] for one in done.json["remote"]}
-        assert wrong == {EPISODE: [f"{table_there} is not there"], "episode_000001": []}
+        found = {one["episode"]: (one["state"], one["wrong"]) for one in done.json["remote"]}
+        assert found == {
+            EPISODE: ("wrong", [f"{table_there} is not there"]),
+            "episode_000001": ("there", []),
+            "": ("there", []),
+        }
+        self.mended_as_it_says(arm, config)
+        assert site.read(table_there)
+
+    def mended_as_it_says(self, arm: Path, config: Path) -> None:
+        """Do what it says is to be done; then all is well, here and there."""
         said = episoded("verify", arm, "--remote", config=config)
-        assert "episoded publish --again --to there" in said.out
-        assert episoded("publish", arm, "--again", "--to", "there", config=config).code == 0
+        assert said.code == 1
+        assert "ready for training here" in said.out
+        assert "at there: " in said.out
+        _, _, command = said.out.partition("what to do: episoded ")
+        done = episoded(*command.splitlines()[0].split(), config=config)
+        assert (done.code, done.err) == (0, "")
         assert episoded("verify", arm, "--remote", config=config).code == 0
+
+    def test_what_was_changed_there_is_mended_as_it_says(self, arm: Path, site: FolderSite, tmp_path: Path) -> None:
+        config = settings(tmp_path, site)
+        assert episoded("publish", arm, config=config).code == 0
+        site.overwrite("arm/data/chunk-000/episode_000000.parquet", b"somebody else's")
+        self.mended_as_it_says(arm, config)
+        assert artifacts(site.root / "arm") == artifacts(arm)
+
+    def test_what_the_episodes_share_is_read_back_too(self, arm: Path, site: FolderSite, tmp_path: Path) -> None:
+        """It is in no receipt, and without it nobody can load the dataset from there."""
+        config = settings(tmp_path, site)
+        assert episoded("publish", arm, config=config).code == 0
+        site.remove("arm/meta/info.json")
+        assert "shared files not as they should be" in episoded("verify", arm, "--remote", config=config).out
+        self.mended_as_it_says(arm, config)
+        (arm / "meta/tasks.jsonl").write_text('{"task_index": 0, "task": "pick"}\n')
+        later = episoded("verify", arm, "--remote", config=config)
+        assert (later.code, "shared files not published yet" in later.out) == (75, True)
+
+    def test_what_is_not_published_yet_is_not_fine(self, arm: Path, site: FolderSite, tmp_path: Path) -> None:
+        config = settings(tmp_path, site)
+        assert episoded("publish", arm / EPISODE, config=config).code == 0
+        done = episoded("verify", arm, "--remote", config=config)
+        assert done.code == 75
+        assert "episode_000001 at there: not published yet" in done.out
+        assert "at there: 1 episode not published yet, 1 episode proven to be there" in done.out.splitlines()
+        assert "ready for training here" in done.out.splitlines()
+        site.root.rename(tmp_path / "unmounted")
+        assert episoded("verify", arm, "--remote", config=config).code == 1, "somebody has to mount it"
+
+    def test_what_cannot_get_there_says_what_to_do(self, arm: Path, site: FolderSite, tmp_path: Path) -> None:
+        config = settings(tmp_path, site)
+        receipts.block(ControlDir.of(arm, EPISODE), "there", EpisodedError("conflict", "in the way", "move it"))
+        done = episoded("verify", arm, "--remote", config=config)
+        assert done.code == 1
+        assert "in the way [conflict]" in done.out
+        assert "what to do: move it" in done.out
+        receipts.unblock(ControlDir.of(arm, EPISODE), "there")
+        desk.note_blocked(tmp_path / "state", "there", Trouble("blocked", "token_refused", "no", "renew it"))
+        done = episoded("verify", arm, "--remote", config=config)
+        assert (done.code, done.out.count("what to do: renew it")) == (1, 2)
+
+    def test_a_destination_that_cannot_be_reached_may_be_back_later(self, arm: Path, tmp_path: Path) -> None:
+        with HubServer(tmp_path / "hub") as hub:
+            config = settings(tmp_path, HubSite(hub, tmp_path, dataset="arm"), xet=False)
+            assert episoded("publish", arm, config=config).code == 0
+        done = episoded("verify", arm, "--remote", config=config)
+        assert done.code == 75
+        assert "at there: 2 episodes that could not be read back" in done.out
 
 
 class TestReconcile:

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from commandline import configure, episoded
+from episoded.daemon.control import ControlDir
+from episoded.daemon.publisher import receipts
 from episoded.processors.destinations.errors import BlockedError, TransientError
 from moto_server import moto_server  # noqa: F401 - a fixture
-from publishing import artifacts, ready, table
+from publishing import Sender, artifacts, ready, table
 from recordings import EPISODE
 from sites import S3Site, files, opened
 
@@ -116,6 +118,44 @@ def test_the_publisher_brings_a_dataset_there(site, tmp_path):
     assert {path: hashlib.sha256(site.read(path) or b"").hexdigest() for path in listed} == listed
     site.overwrite(f"data/chunk-000/{EPISODE}.parquet", b"damaged")
     assert episoded("verify", towel, "--remote", config=config).code == 1
+
+
+class TestWhatIsThere:
+    """Of a batch that is brought again: after a kill, or because `verify --remote` said so."""
+
+    @pytest.fixture
+    def towel(self, tmp_path):
+        return ready(tmp_path / "towel")
+
+    def forgotten(self, root):
+        for episode in (EPISODE, "episode_000001"):
+            receipts.withdraw_one(ControlDir.of(root, episode), "there")
+
+    def test_damage_that_the_metadata_does_not_tell_is_mended(self, site, towel, tmp_path):
+        sender = Sender(site, tmp_path / "state")
+        sender.commit(towel)
+        target = f"data/chunk-000/{EPISODE}.parquet"
+        whole = site.read(target)
+        site.overwrite(target, bytes([whole[0] ^ 1]) + whole[1:])
+        self.forgotten(towel)
+        assert len(sender.commit(towel).proven) == 2
+        assert site.read(target) == whole
+
+    def test_a_server_without_digests_is_read_before_it_is_called_a_stranger(self, site, towel, tmp_path):
+        """Killed after some of the objects were put: nothing but their content says whose they are."""
+        site.settings |= {"metadata": False, "checksums": False}
+        sender = Sender(site, tmp_path / "state")
+        sender.commit(towel)
+        for path in (towel / ".episoded").glob("*/published.there"):
+            path.unlink()
+        site.remove("data/chunk-000/episode_000001.parquet")
+        outcome = sender.commit(towel)
+        assert (len(outcome.proven), outcome.blocked) == (2, ())
+        for path in (towel / ".episoded").glob("*/published.there"):
+            path.unlink()
+        site.client.put_object(Bucket=site.bucket, Key=f"robots/towel/data/chunk-000/{EPISODE}.parquet", Body=b"other")
+        outcome = sender.commit(towel)
+        assert [path.name for path in outcome.blocked] == [EPISODE]
 
 
 class TestTrouble:

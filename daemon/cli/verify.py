@@ -42,10 +42,11 @@ def verify(
 ) -> None:
     """Find what is wrong with LeRobot datasets, made here or not, before a training does. Changes nothing.
 
-    Finished files, DROID's too, are compared with what was published; with --remote, so is what destinations have of
-    them. Every finding: docs/verify.md.
+    Finished files, DROID's too, are compared with what was published; with --remote, every episode is read back from
+    every destination of its pipeline. Every finding: docs/verify.md.
 
-    Exit: 0 ready for training and as published, 1 something is an error (warnings and notes are not).
+    Exit: 0 ready for training and as published, 1 something is an error (warnings and notes are not), 75 no error, but
+    with --remote: not published yet, or a destination cannot be reached.
     """
     reports: list[Report] = []
     published: list[artifacts.Verified] = []
@@ -63,14 +64,17 @@ def verify(
         about |= {"remote": [asdict(one) for one in there]} if remote else {}
         typer.echo(json.dumps({"schema": 1, **about}, indent=2))
     else:
-        print_summary(reports, published)
-    sound = all(report.ok for report in reports) and all(one.ok for one in there)
+        print_summary(reports, published, there)
+    unproven = [one for one in there if one.state != "there"]
+    sound = all(report.ok for report in reports) and all(one.passes for one in unproven)
     if any(one.damage for one in published) or not sound:
         raise typer.Exit(ExitCode.FAILED)
+    if unproven:
+        raise typer.Exit(ExitCode.NOT_AVAILABLE)
 
 
 def _remote(path: Path, config: "Config", output: Path | None, *, quiet: bool) -> "list[RemoteVerified]":
-    """What destinations have of the episodes with receipts."""
+    """What destinations have of the episodes."""
     from ..publisher.remote import verify_remote
 
     found = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +22,14 @@ if TYPE_CHECKING:
 
 #: Places named under a kind of finding; `--json` has them all.
 _PLACES: Final = 3
+#: What a destination may have of an episode, in the order in which a person wants to know.
+_SAID: Final = {
+    "wrong": "not as they should be",
+    "blocked": "that cannot get there",
+    "unknown": "that could not be read back",
+    "waiting": "not published yet",
+    "there": "proven to be there",
+}
 _COLOURS: Final = {"error": "red", "warning": "yellow", "note": "blue"}
 
 
@@ -71,40 +80,73 @@ def print_damage(published: Sequence[Verified], output: Path | None = None) -> N
 
 
 def print_remote(one: RemoteVerified) -> None:
-    """One episode as a destination has it."""
-    name = f"{shown(one.dataset.rpartition('/')[2])}/{one.episode} at {one.destination}"
-    if one.error:
-        typer.echo(f" {typer.style('error', fg='red')}  {name}: could not be read back: {shown(one.error)}")
-    elif one.wrong:
-        typer.echo(f" {typer.style('error', fg='red')}  {name} is not as its receipt says")
-        for line in one.wrong:
-            typer.echo(f"    {shown(line)}")
-        again = f"episoded publish --again --to {one.destination} {shown(one.dataset)}/{one.episode}"
-        typer.echo(f"    what to do: {again}")
-    else:
-        typer.echo(f"{name}: there, as its receipt says")
+    """One episode, or what the episodes of a dataset share, as a destination has it."""
+    path = shown(f"{one.dataset}/{one.episode}" if one.episode else one.dataset)
+    short = one.dataset.rpartition("/")[2]
+    name = shown(f"{short}/{one.episode}" if one.episode else f"{short}: what its episodes share")
+    name += f" at {one.destination}"
+    mark = typer.style("error", fg="red")
+    match one.state:
+        case "there":
+            typer.echo(f"{name}: there, as it should be")
+        case "wrong":
+            typer.echo(f" {mark}  {name} is not as it should be")
+            for line in one.wrong:
+                typer.echo(f"    {shown(line)}")
+            overwrite = "" if all(line.endswith(" is not there") for line in one.wrong) else " --overwrite"
+            typer.echo(f"    what to do: episoded publish --again{overwrite} --to {one.destination} {path}")
+        case "blocked":
+            typer.echo(f" {mark}  {name}: cannot get there: {shown(one.error or '')}")
+            typer.echo(f"    what to do: {shown(one.hint or '')}")
+        case "unknown":
+            unknown = typer.style("unknown", fg="yellow")
+            typer.echo(f" {unknown}  {name}: could not be read back: {shown(one.error or '')}")
+        case "waiting":
+            reason = f" ({shown(one.error)})" if one.error else ""
+            typer.echo(f" {typer.style('waiting', fg='yellow')}  {name}: not published yet{reason}")
 
 
-def print_summary(reports: Sequence[Report], published: Sequence[Verified]) -> None:
+def print_summary(
+    reports: Sequence[Report], published: Sequence[Verified], there: Sequence[RemoteVerified] = ()
+) -> None:
     """The verdict. Whether a training will read it can only be said of LeRobot datasets: others have no report."""
     damaged = sum(bool(one.damage) for one in published)
-    errors = sum(report.errors for report in reports) + damaged
-    warnings = sum(report.warnings for report in reports)
+    proven = all(one.state == "there" for one in there)
     files = f"{plural(sum(one.artifacts for one in published), 'file')} ({size(sum(one.bytes for one in published))})"
     checked = f"{files} compared with what was published" if published else "nothing was published here by episoded"
-    if not reports:
-        if published:
-            verdict = f"not as published: {plural(damaged, 'episode')}" if damaged else "as published"
-            typer.secho(verdict, fg="red" if damaged else "green")
-        typer.echo(checked)
-        return
+    if reports:
+        _verdict(reports, damaged, " here" if not proven else "")
+        pictures = sum(report.pictures for report in reports)
+        checked = f"{plural(pictures, 'picture')} decoded, {checked}"
+    elif published:
+        verdict = f"not as published: {plural(damaged, 'episode')}" if damaged else "as published"
+        typer.secho(verdict, fg="red" if damaged else "green")
+    _verdict_there(there)
+    typer.echo(checked)
+
+
+def _verdict(reports: Sequence[Report], damaged: int, where: str) -> None:
+    """Of what lies on this machine."""
+    errors = sum(report.errors for report in reports) + damaged
+    warnings = sum(report.warnings for report in reports)
     if errors:
         typer.secho(f"not ready for training: {plural(errors, 'error')}, {plural(warnings, 'warning')}", fg="red")
     else:
         found = f", {plural(warnings, 'warning')}" if warnings else ""
-        typer.secho(f"ready for training{found}", fg="green")
-    pictures = sum(report.pictures for report in reports)
-    typer.echo(f"{plural(pictures, 'picture')} decoded, {checked}")
+        typer.secho(f"ready for training{where}{found}", fg="green")
+
+
+def _verdict_there(there: Sequence[RemoteVerified]) -> None:
+    """Of what destinations have: a line for each of them."""
+    for name in dict.fromkeys(one.destination for one in there):
+        found = [one for one in there if one.destination == name]
+        counts = Counter[str](one.state for one in found if one.episode)
+        words = [f"{plural(counts[state], 'episode')} {said}" for state, said in _SAID.items() if counts[state]]
+        shared = {one.state for one in found if not one.episode} - {"there"}
+        words += [f"shared files {said}" for state, said in _SAID.items() if state in shared]
+        proven = all(one.state == "there" for one in found)
+        colour = "green" if proven else "yellow" if all(one.passes or one.state == "there" for one in found) else "red"
+        typer.secho(f"at {name}: {', '.join(words)}", fg=colour)
 
 
 def _about(report: Report) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from episoded.processors.destinations import environment
 from episoded.processors.destinations.errors import TransientError
 
-from . import companions, desk
+from . import companions, desk, readback
 from .backlog import Backlog
 from .places import Places
 from .publisher import dataset_of, item_of
@@ -19,7 +19,7 @@ from .shards import Shards
 from .transfer import Transfer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from ..scan import DatasetView, DropView, EpisodeView
@@ -69,6 +69,14 @@ class Sender:
     def was_reached(self, place: str) -> bool:
         """Whether anything was ever written there from this machine: what is gone then was deleted."""
         return self._places.was_used(place)
+
+    def read_back(self, items: Sequence[Item]) -> dict[Path, dict[str, str]]:
+        """What is wrong with episodes that have a receipt; see `readback.episodes`."""
+        return readback.episodes(items, self._config, self._places.at)
+
+    def read_back_shared(self, dataset: Dataset) -> dict[str, str] | None:
+        """What is wrong with what the episodes of a dataset share; see `readback.companions_of`."""
+        return readback.companions_of(dataset, self._config, self._places.at)
 
     def send(self, episodes: list[tuple[Item, Dataset]]) -> Result:
         """Everything, batch by batch. Raises what a destination raises; what was done by then is done."""

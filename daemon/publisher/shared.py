@@ -57,6 +57,14 @@ def snapshot(dataset: Dataset, config: DestinationConfig, aims: Iterable[Aim]) -
     return tuple(File(copy, aim.target(name), size, digest) for aim in aims for copy, name, size, digest in taken)
 
 
+def as_they_are(dataset: Dataset, config: DestinationConfig, aims: Iterable[Aim]) -> tuple[File, ...]:
+    """The shared files where they lie, to be compared with what is there, not to be sent: they may change meanwhile."""
+    names = [name for name in formats.by_name(dataset.format).shared_files(dataset.output) if wanted(config, str(name))]
+    sources = [(dataset.output / name, str(name)) for name in names]
+    measured = [(path, name, path.stat().st_size, checkpoint.sha256(path)) for path, name in sources]
+    return tuple(File(path, aim.target(name), size, digest) for aim in aims for path, name, size, digest in measured)
+
+
 def written(dataset: Dataset, config: DestinationConfig, target: str, content: bytes) -> File:
     """A file of our own that goes along (the dataset card): written beside the copies."""
     copy = folder_of(dataset.output, config.name) / hashlib.sha256(target.encode()).hexdigest()[:12]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from episoded.processors.destinations.base import File, check_sizes
+from episoded.processors.destinations.base import SHA256, Remote, check_sizes
 from episoded.processors.destinations.errors import MutatedError, RefusedError, TransientError
 
 from ..errors import EpisodedError, InputError, RetryableError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from episoded.processors.destinations.base import Destination, Remote
+    from episoded.processors.destinations.base import Destination, File
 
     from .jobs import Dataset
     from .manifest import Aim, Item, Manifest
@@ -90,18 +90,6 @@ class Transfer:
                 companions.settle(dataset, self.config, destination)
                 place = aim.place
         return Outcome(commit=commit, place=place)
-
-    def check(self, items: Sequence[Item]) -> dict[Path, dict[str, str]]:
-        """Read back what receipts say is there: control directory -> target -> what is wrong."""
-        found = {}
-        for item in items:
-            told = receipts.read(item.control, self.config.name) or {}
-            files = [File(item.output, entry["target"], entry["size"], entry["sha256"]) for entry in told["files"]]
-            listed = manifest.read(item, self.config)
-            by_target = {file.target: file for file in listed.files} if listed else {}
-            files = [by_target.get(file.target, file) for file in files]
-            found[item.control.path] = dict(self._open_at(told["place"]).verify(files))
-        return found
 
     def reconcile(self, items: Sequence[Item]) -> Outcome:
         """Write the receipts of episodes that are proven to be there already; moves nothing."""
@@ -193,9 +181,7 @@ class Transfer:
         beside = self._beside(batch, datasets)
         files = [*batch.in_order, *_last_of_each_name(file for listed in beside.values() for file in listed)]
         try:
-            todo = _missing(files, self._look(batch.destination, files))
-            if todo:
-                batch.commit = batch.destination.commit(todo, batch.message([*beside]))
+            self._bring(batch, files, batch.message([*beside]))
             self._prove(batch.destination, files)
         except MutatedError as error:
             self._block(batch, batch.owner(error), error)
@@ -205,6 +191,19 @@ class Transfer:
             self._receive(batch, item, listed, batch.commit or "found there")
         for dataset in beside:
             companions.settle(dataset, self.config, batch.destination)
+
+    def _bring(self, batch: Batch, files: Sequence[File], message: str) -> None:
+        """Commit what is missing. What it has by its own word may be damaged all the same: that is brought anew."""
+        destination = batch.destination
+        todo = _missing(files, self._look(destination, files))
+        if todo:
+            batch.commit = destination.commit(todo, message)
+        believed = {file.target for file in files} - {file.target for file in todo}
+        if believed and not destination.strong_digest:
+            kept = [file for file in files if file.target in believed]
+            damaged = destination.verify(kept)
+            if lost := [file for file in kept if file.target in damaged]:
+                batch.commit = destination.commit(lost, message)
 
     def _beside(self, batch: Batch, datasets: Sequence[Dataset]) -> dict[Dataset, list[File]]:
         """What goes along, by dataset."""
@@ -226,10 +225,13 @@ class Transfer:
             return None
 
     def _look(self, destination: Destination, files: Sequence[File]) -> Mapping[str, Remote]:
-        """What is there; nothing is asked where receipts are trusted instead."""
+        """What is there; nothing is asked where receipts are trusted instead. What tells no digest is read."""
         if not self.config.remote_check or not files:
             return {}
-        return destination.stat([file.target for file in files])
+        there = dict(destination.stat([file.target for file in files]))
+        silent = [file for file in files if there.get(file.target) == Remote(file.size)]
+        wrong = destination.verify(silent) if silent else {}
+        return there | {f.target: Remote(f.size, SHA256 + f.sha256) for f in silent if f.target not in wrong}
 
     def _prove(self, destination: Destination, files: Sequence[File]) -> None:
         """Read everything back. Raises TransientError (`not_proven`): the batch is not there, whoever said so."""

@@ -65,8 +65,9 @@ class Destination(Protocol):
 
     `place`: what it is called in receipts, logs and status, and what the one writer of it holds a lock on; no secret
     in it. `atomic_batch`: a commit appears whole or not at all. Where it is False, files appear in the order in which
-    they are given, so that whoever sees the last one of an episode sees all of it. `strong_digest`: `stat` tells
-    digests, not only sizes.
+    they are given, so that whoever sees the last one of an episode sees all of it. `strong_digest`: the digests that
+    `stat` tells are of the bytes that are there. Where it is False they are what was said when they were sent, or
+    missing: only `verify` knows.
     """
 
     place: str

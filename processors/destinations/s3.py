@@ -72,10 +72,10 @@ class S3:
     """The `Destination` in a bucket, below a prefix."""
 
     atomic_batch = False
+    strong_digest = False
 
     def __init__(self, params: S3Params, place: str) -> None:
         self.place = place
-        self.strong_digest = params.metadata
         self._params = params
         self._bucket, _, prefix = place.removeprefix("s3://").partition("/")
         self._prefix = f"{prefix}/" if prefix else ""
