@@ -34,7 +34,7 @@ CODES = DisparityCodes(1.0)
 
 
 class TinySpec:
-    def load(self, device: str) -> WindowModel:
+    def load(self, device: str, _threads: int = 1) -> WindowModel:
         torch.manual_seed(1)
         engine = Engine(VideoDepthNet(TINY), "tiny", device, 28)
         engine._group, engine._head_batch = 11, 16  # as on a GPU: quicker for a network this small

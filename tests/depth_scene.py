@@ -19,7 +19,7 @@ import numpy as np
 from episoded.processors.depth.windows import window_frames
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -87,17 +87,17 @@ class SceneSpec:
 
     `kill`: a folder; a window whose number is the name of a file there kills its process, and takes the file with it.
     `deadly`: a window that kills every process.
-    `half_fails`: windows are not finite in half precision, from this one on.
+    `half_fails`: windows that are not finite in half precision, which is coarser everywhere.
     """
 
     noise: float = 0.0
     slow_s: float = 0.0
     kill: Path | None = None
     deadly: int | None = None
-    half_fails: int | None = None
+    half_fails: Collection[int] | None = None
     always_fails: bool = False
 
-    def load(self, device: str) -> SceneModel:
+    def load(self, device: str, _threads: int = 1) -> SceneModel:
         return SceneModel(self, device)
 
 
@@ -108,16 +108,17 @@ class SceneModel:
         self.spec, self.device = spec, device
         self.precision: Precision = "fp32" if spec.half_fails is None and not spec.always_fails else "fp16"
         self.encoded = 0
-        self._events: list[dict[str, Any]] = []
 
-    def features(self, pictures: Iterable[NDArray[np.uint8]]) -> list[Any]:
-        found = [(rgb, self.precision) for rgb in pictures]
+    def features(self, pictures: Iterable[NDArray[np.uint8]], precision: Precision = "fp32") -> list[Any]:
+        found = [(rgb, precision) for rgb in pictures]
         self.encoded += len(found)
         return found
 
-    def maps(self, window: int, features: Sequence[Any], check: Callable[[], None]) -> NDArray[np.float32]:
+    def maps(
+        self, window: int, features: Sequence[Any], check: Callable[[], None], precision: Precision
+    ) -> NDArray[np.float32]:
         check()
-        assert {precision for _, precision in features} == {self.precision}
+        assert {of_them for _, of_them in features} == {precision}
         if self.spec.slow_s:
             time.sleep(self.spec.slow_s * affine_of(window)[1] / 2)
         if self.spec.kill is not None:
@@ -127,15 +128,10 @@ class SceneModel:
         if window == self.spec.deadly:
             os.kill(os.getpid(), signal.SIGKILL)
         maps = window_of(window, [rgb for rgb, _ in features], self.spec.noise)
-        half = self.precision == "fp16" and self.spec.half_fails is not None and window >= self.spec.half_fails
-        if half or self.spec.always_fails:
+        half = precision == "fp16"
+        if self.spec.always_fails or (half and window in (self.spec.half_fails or ())):
             maps[7, 3, 2] = np.nan
-        return maps
-
-    def use_fp32(self) -> None:
-        self.precision = "fp32"
-        self._events.append({"event": "fp32_fallback"})
+        return maps.astype(np.float16).astype(np.float32) if half else maps
 
     def take_events(self) -> list[dict[str, Any]]:
-        events, self._events = self._events, []
-        return events
+        return []

@@ -60,7 +60,7 @@ class KnownDepth:
     closed: bool = False
 
     def maps(
-        self, frames: Frames, state: State | None, devices: Any, check_cancelled: Callable[[], None]
+        self, frames: Frames, state: State | None, devices: Any, check_cancelled: Callable[[], None], _threads: int = 1
     ) -> Iterator[Piece]:
         self.devices = tuple(devices)
         start = int(state["next"][0]) if state else 0

@@ -1,5 +1,9 @@
 """The real network on a device: the same numbers as the plain formula, however it is cut up; memory that runs out."""
 
+import os
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,7 @@ from episoded.processors.depth import engine, weights  # noqa: E402
 from episoded.processors.depth.engine import Engine  # noqa: E402
 from episoded.processors.depth.infer import Ahead, SpanRunner  # noqa: E402
 from episoded.processors.depth.net import VideoDepthNet  # noqa: E402
+from episoded.processors.depth.threads import Threads  # noqa: E402
 from episoded.processors.depth.video_model import video_depth_anything  # noqa: E402
 from episoded.processors.depth.windows import Span  # noqa: E402
 from episoded.processors.errors import EpisodedError, RetryableError  # noqa: E402
@@ -56,6 +61,53 @@ def test_the_bytes_are_the_same_whatever_the_spans_and_processes(file: Path) -> 
         for n in (1, 2)
     )
     assert one == two
+
+
+class TestThreads:
+    """Torch divides an operation among its threads, and the last bits of the sum follow their number: here not."""
+
+    def run(self, file: Path, out: Path, omp: int, threads: int, then: str = "") -> bytes:
+        child = str(Path(__file__).with_name("depth_threads.py"))
+        command = [sys.executable, child, str(file), str(threads), str(out), *([then] if then else [])]
+        environment = {**os.environ, "OMP_NUM_THREADS": str(omp), "MKL_NUM_THREADS": str(omp)}
+        subprocess.run(command, check=True, env=environment)
+        return out.read_bytes()
+
+    def test_the_bytes_follow_neither_the_environment_nor_the_load_nor_a_resume_under_others(
+        self, file: Path, tmp_path: Path
+    ) -> None:
+        whole = self.run(file, tmp_path / "whole", omp=3, threads=1)
+        first = self.run(file, tmp_path / "first", omp=1, threads=2, then="stop")
+        rest = self.run(file, tmp_path / "rest", omp=2, threads=3, then=f"{tmp_path / 'first'}.npz")
+        assert (len(first), len(rest)) == (len(whole) * 24 // 33, len(whole) * 9 // 33)
+        assert first + rest == whole
+
+    def test_torch_has_its_own_number_again_afterwards(self, net: VideoDepthNet) -> None:
+        torch.set_num_threads(3)
+        try:
+            model = Engine(net, "vits", "cpu", 28, threads=2)
+            model.maps(0, model.features([picture(0)] * 32))
+            seen: list[int] = []
+            thread = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+            thread.start()
+            thread.join()
+            assert (torch.get_num_threads(), seen) == (3, [3])
+        finally:
+            torch.set_num_threads(1)
+
+    @pytest.mark.parametrize("threads", [1, 3])
+    def test_what_fails_in_one_of_them_is_the_callers(self, threads: int) -> None:
+        done: list[int] = []
+
+        def work(number: int) -> int:
+            if number == 7:
+                raise LookupError("seven")
+            done.append(number)
+            return number
+
+        with pytest.raises(LookupError, match="seven"):
+            Threads(threads).map(work, range(1000))
+        assert len(done) < 20
 
 
 def test_a_slow_machine_gives_signs_of_life_within_a_window(net: VideoDepthNet) -> None:

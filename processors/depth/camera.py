@@ -154,7 +154,7 @@ class _Making:
             written = _Progress(self.ctx, resumed, count)
             # Several devices are waited for in a loop: that it turns says nothing about them, so maps alone count.
             check = written.check if len(self.ctx.devices) == 1 else self.ctx.check_cancelled
-            pieces = source.maps(self.frames, state, self.ctx.devices, check)
+            pieces = source.maps(self.frames, state, self.ctx.devices, check, self.ctx.threads)
             with closing(self._checked(pieces, resumed)) as checked:
                 segments.make(checked, self._choose_codes(source), written)
         if segments.frames != count:

@@ -53,14 +53,14 @@ class _Member:
 class Crew:
     """Computes windows on `devices`; a context manager that ends every process it started.
 
-    `check`: called often, may raise to stop. `fp32`: half precision has failed already. `deaths`: how processes died.
+    `check`: called often, may raise to stop. `threads`: of the CPU, for all of them. `deaths`: how processes died.
     """
 
     spec: ModelSpec
     frames: Frames
     devices: Sequence[str]
     check: Callable[[], None] = lambda: None
-    fp32: bool = False
+    threads: int = 1
     deaths: list[str] = field(default_factory=list)
 
     def __enter__(self) -> Self:
@@ -125,14 +125,13 @@ class Crew:
                 continue
             assert member.span is not None
             member.span = member.span.after(computed.window) or None
-            self.fp32 = self.fp32 or any(event.get("event") == "fp32_fallback" for event in computed.events)
             yield computed
 
     def _start(self, member: _Member) -> None:
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-P", "-m", "episoded.processors.depth.crew_member", str(theirs.fileno())]
         environment, device = _environment(member.device)
-        environment["OMP_NUM_THREADS"] = str(max(1, len(os.sched_getaffinity(0)) // len(self.devices)))
+        threads = max(1, self.threads // len(self.devices))
         member.process = subprocess.Popen(
             [*command, str(os.getpid())], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=environment
         )
@@ -140,7 +139,7 @@ class Crew:
         member.connection = Connection(ours.detach())
         with suppress(OSError):
             member.connection.send(sys.path)  # before anything of ours is unpickled there
-            member.connection.send_bytes(pickle.dumps((self.spec, self.frames, device, self.fp32)))
+            member.connection.send_bytes(pickle.dumps((self.spec, self.frames, device, threads)))
 
     def _died(self, member: _Member) -> None:
         """Take back what it had, and bury it."""

@@ -80,10 +80,8 @@ def main(fd: int, parent: int) -> None:
 
 
 def _serve(connection: Connection, sender: _Sender) -> None:
-    spec, frames, device, fp32 = pickle.loads(connection.recv_bytes())  # noqa: S301 - from our own parent
-    model: WindowModel = spec.load(device)
-    if fp32 and model.precision != "fp32":
-        model.use_fp32()
+    spec, frames, device, threads = pickle.loads(connection.recv_bytes())  # noqa: S301 - from our own parent
+    model: WindowModel = spec.load(device, threads)
     with Ahead(frames) as ahead:
         runner = SpanRunner(model, frames, ahead)
         while True:

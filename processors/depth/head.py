@@ -14,11 +14,13 @@ from torch import Tensor, nn
 
 from .encoder import PATCH
 from .temporal import MotionModule
+from .threads import in_turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .temporal import Past
+    from .threads import Each
 
 
 class Head(nn.Module):
@@ -53,28 +55,35 @@ class Head(nn.Module):
         return [self.scratch.layer1_rn(levels[0]), self.scratch.layer2_rn(levels[1]), levels[2], levels[3]]
 
     def over_time(
-        self, levels: Sequence[Tensor], frames: int, past: Past | None, batch: int, check: Callable[[], None]
+        self,
+        levels: Sequence[Tensor],
+        frames: int,
+        past: Past | None,
+        batch: int,
+        check: Callable[[], None],
+        each: Each = in_turn,
+        rows: int | None = None,
     ) -> Tensor:
         """The levels of `frames` consecutive frames, (B frames, ...) each, to (B frames, 14 gh, 14 gw) float32.
 
-        The finest part is computed `batch` frames at a time: the same values in less memory. `check` is called
-        before each of the coarser parts and each batch.
+        The finest part is computed `batch` frames at a time: the same values in less memory. The temporal modules take
+        `rows` rows at a time (None: all). `each` does the parts, perhaps several at once; `check` is called before
+        each of them.
         """
         fusion, motion = self.scratch, self.motion_modules
         first, second, third, fourth = levels
         grid = (third.shape[2], third.shape[3])
-        check()
-        third = fusion.layer3_rn(motion[0](third, frames, past))
-        check()
-        fourth = fusion.layer4_rn(motion[1](fourth, frames, past))
-        path = motion[2](fusion.refinenet4(fourth, None, grid), frames, past)
-        check()
-        path = motion[3](fusion.refinenet3(path, third, _size(second)), frames, past)
-        finest: list[Tensor] = []
-        for part in zip(path.split(batch), second.split(batch), first.split(batch), strict=True):
-            check()
-            finest.append(fusion.finest(*part, grid))
-        return torch.cat(finest)
+
+        def over_time(module: nn.Module, features: Tensor) -> Tensor:
+            done: Tensor = module(features, frames, past, lambda do, parts: each(do, parts, check), rows)
+            return done
+
+        third = fusion.layer3_rn(over_time(motion[0], third))
+        fourth = fusion.layer4_rn(over_time(motion[1], fourth))
+        path = over_time(motion[2], fusion.refinenet4(fourth, None, grid))
+        path = over_time(motion[3], fusion.refinenet3(path, third, _size(second)))
+        parts = zip(path.split(batch), second.split(batch), first.split(batch), strict=True)
+        return torch.cat(each(lambda part: fusion.finest(*part, grid), parts, check))
 
 
 class _Fusion(nn.Module):

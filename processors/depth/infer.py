@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from .model import WindowModel
+    from .model import Precision, WindowModel
     from .source import Frames
     from .windows import Span
 
@@ -77,61 +77,72 @@ class Ahead:
 
 
 class SpanRunner:
-    """Computes spans of windows of one video on one model, one after another."""
+    """Computes spans of windows of one video on one model, one after another.
+
+    Which precision a window has follows from the window alone: each is tried in the model's own, and computed again in
+    float32 where that fails. Who computed what before has no part in it, so the bytes are the same for any number of
+    processes; a window that fails costs both, which is a fifth more than float32 (vitl on an A100: 14 and 67 ms a
+    frame, as its authors measured).
+    """
 
     def __init__(self, model: WindowModel, frames: Frames, ahead: Ahead) -> None:
         self._model, self._frames, self._ahead = model, frames, ahead
-        self._features: dict[int, Any] = {}
-        self._pictures: dict[int, Picture] = {}  # kept only while float32 could still be fallen back to
+        self._features: dict[tuple[int, Precision], Any] = {}
+        self._pictures: dict[int, Picture] = {}  # kept only where float32 could be fallen back to
 
     def run(self, span: Span, check: Callable[[], None] = lambda: None) -> Iterator[Computed]:
         """The windows of the span in order; `check` is called for each frame and often between them, and may raise.
 
         Raises what reading and the model raise, and `EpisodedError` (`depth_not_finite`).
         """
+        own = self._model.precision
         for window in range(span.start, span.stop):
             numbers = window_frames(window, self._frames.count)
-            self._learn(numbers, check)
-            maps = self._maps(window, numbers, check)
-            yield Computed(window, maps, self._model.precision, self._model.take_events())
+            self._forget({0, *numbers})  # frame 0 is in every window, of later spans too
+            maps, precision, fallback = self._maps(window, numbers, own, check), own, []
+            if not _usable(maps) and own != "fp32":
+                precision, fallback = "fp32", [{"event": "fp32_fallback", "from": own}]
+                maps = self._maps(window, numbers, precision, check)
+            if not np.isfinite(maps).all():
+                raise _not_finite(numbers)
+            yield Computed(window, maps, precision, [*self._model.take_events(), *fallback])
 
-    def _learn(self, numbers: Sequence[int], check: Callable[[], None]) -> None:
-        """Have the features of these frames and no others, but those of frame 0, which every window needs."""
-        wanted = {0, *numbers}
-        self._features = {number: value for number, value in self._features.items() if number in wanted}
+    def _forget(self, wanted: set[int]) -> None:
+        """Everything but the features and pictures of the frames that are wanted."""
+        self._features = {key: value for key, value in self._features.items() if key[0] in wanted}
         self._pictures = {number: value for number, value in self._pictures.items() if number in wanted}
-        missing = sorted(set(numbers) - self._features.keys())
+
+    def _maps(
+        self, window: int, numbers: Sequence[int], precision: Precision, check: Callable[[], None]
+    ) -> NDArray[np.float32]:
+        missing = sorted(number for number in set(numbers) if (number, precision) not in self._features)
         pictures = (self._picture(number, check) for number in missing)
-        self._features.update(zip(missing, self._model.features(pictures), strict=True))
+        keys = [(number, precision) for number in missing]
+        self._features.update(zip(keys, self._model.features(pictures, precision), strict=True))
+        return self._model.maps(window, [self._features[number, precision] for number in numbers], check, precision)
 
     def _picture(self, number: int, check: Callable[[], None]) -> Picture:
         check()
-        picture = self._ahead[number]
-        if self._model.precision != "fp32":
-            self._pictures[number] = picture
+        picture = self._pictures.get(number)
+        if picture is None:
+            picture = self._ahead[number]
+            if self._model.precision != "fp32":
+                self._pictures[number] = picture
         return picture
-
-    def _maps(self, window: int, numbers: Sequence[int], check: Callable[[], None]) -> NDArray[np.float32]:
-        maps = self._model.maps(window, [self._features[number] for number in numbers], check)
-        if not _usable(maps) and self._model.precision != "fp32":
-            self._model.use_fp32()
-            known = sorted(self._features)
-            self._features = dict(zip(known, self._model.features(self._pictures[k] for k in known), strict=True))
-            self._pictures = {}
-            maps = self._model.maps(window, [self._features[number] for number in numbers], check)
-        if not np.isfinite(maps).all():
-            first, last = min(numbers[2:]), max(numbers)
-            raise EpisodedError(
-                "depth_not_finite",
-                f"the model gives no finite depth for frames {first} to {last}, although it computes in float32",
-                "check the sha256 of its weights against the published file's, and the memory of this GPU; then retry",
-            )
-        return maps
 
 
 def _usable(maps: NDArray[np.float32]) -> bool:
     """Finite, and not all black: the two ways in which half precision fails."""
     return bool(np.isfinite(maps).all() and maps.max() > 0)
+
+
+def _not_finite(numbers: Sequence[int]) -> EpisodedError:
+    first, last = min(numbers[2:]), max(numbers)
+    return EpisodedError(
+        "depth_not_finite",
+        f"the model gives no finite depth for frames {first} to {last}, although it computes in float32",
+        "check the sha256 of its weights against the published file's, and the memory of this GPU; then retry",
+    )
 
 
 def _missing(number: int, frames: Frames) -> BaseException:

@@ -30,22 +30,23 @@ class Computed:
 class WindowModel(Protocol):
     """A model on its device.
 
-    `precision`: what it computes in now. `take_events()`: what happened since it was last asked.
+    `precision`: what it computes in unless told otherwise. `take_events()`: what happened since it was last asked.
     """
 
-    precision: Precision
+    @property
+    def precision(self) -> Precision:
+        """A function of the model and the device."""
 
-    def features(self, pictures: Iterable[NDArray[np.uint8]]) -> list[Any]:
+    def features(self, pictures: Iterable[NDArray[np.uint8]], precision: Precision) -> list[Any]:
         """What the model makes of each picture (H, W, 3) RGB on its own; the same whichever pictures come with it."""
 
-    def maps(self, window: int, features: Sequence[Any], check: Callable[[], None]) -> NDArray[np.float32]:
+    def maps(
+        self, window: int, features: Sequence[Any], check: Callable[[], None], precision: Precision
+    ) -> NDArray[np.float32]:
         """The depth of a window from the features of its 32 frames: (32, h, w) float32, perhaps not finite.
 
         `check` is called for every few frames, and may raise to stop: the whole window may take a CPU many minutes.
         """
-
-    def use_fp32(self) -> None:
-        """Compute in float32 from now on, and on every model of this kind on a device of this kind."""
 
     def take_events(self) -> list[dict[str, Any]]:
         """The events since the last call."""
@@ -54,5 +55,5 @@ class WindowModel(Protocol):
 class ModelSpec(Protocol):
     """How to load a model: small and picklable, because every process loads its own."""
 
-    def load(self, device: str) -> WindowModel:
-        """The model on `device`: "cpu" or "cuda:N"."""
+    def load(self, device: str, threads: int = 1) -> WindowModel:
+        """The model on `device`: "cpu" or "cuda:N". `threads`: of the CPU; they change nothing but the time."""

@@ -18,6 +18,7 @@ from .fold import Fold
 from .head import Head
 from .preprocess import prepare
 from .temporal import Past
+from .threads import in_turn
 from .windows import window_frames
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+
+    from .threads import Each
 
 HEAD_BATCH = 4  # frames of a window in the finest part of the head at once
 
@@ -72,12 +75,15 @@ class VideoDepthNet(nn.Module):
         past: Past | None = None,
         batch: int = HEAD_BATCH,
         check: Callable[[], None] = lambda: None,
+        each: Each = in_turn,
+        rows: int | None = None,
     ) -> Tensor:
         """The levels of whole windows of `frames` frames, (B frames, ...) each, to depth (B frames, h, w) float32.
 
-        `check` is called for each part of the work, and may raise to stop.
+        `batch`, `each`, `rows`: how the work is cut up (`Head.over_time`). `check` is called for each part of it, and
+        may raise to stop.
         """
-        return F.relu(self.head.over_time(levels, frames, past, batch, check))
+        return F.relu(self.head.over_time(levels, frames, past, batch, check, each, rows))
 
     def forward(self, windows: Tensor) -> Tensor:
         """(B, T, 3, h, w) normalised, T at most 32, to depth (B, T, h, w)."""

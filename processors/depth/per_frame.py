@@ -118,20 +118,21 @@ class PerFrameSource:
         state: State | None = None,
         devices: Sequence[str] = ("cpu",),
         check_cancelled: Callable[[], None] = lambda: None,
+        threads: int = 1,
     ) -> Iterator[Piece]:
         """See `DepthSource.maps`. Raises `EpisodedError` (`depth_not_finite`)."""
+        from .threads import Threads, in_turn
+
         start = int(state["next"][0]) if state is not None else 0
         if start == frames.count:
             return
         model, pictures = _loaded(self.folder, devices[0]), frames.read(start)
+        each = in_turn if devices[0].startswith("cuda") else Threads(threads).map
         while batch := list(islice(pictures, PIECE)):
-            maps: list[NDArray[np.float32]] = []
-            for picture in batch:
-                check_cancelled()
-                depth = model(picture)
+            maps = [np.maximum(depth, np.float32(0)) for depth in each(model, batch, check_cancelled)]
+            for number, depth in enumerate(maps, start):
                 if not np.isfinite(depth).all():
-                    raise _not_finite(start + len(maps))
-                maps.append(np.maximum(depth, np.float32(0)))
+                    raise _not_finite(number)
             start += len(maps)
             yield Piece(maps, partial(_state, start))
 

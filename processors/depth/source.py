@@ -77,10 +77,16 @@ class DepthSource(Protocol):
         """What it is made of."""
 
     def maps(
-        self, frames: Frames, state: State | None, devices: Sequence[str], check_cancelled: Callable[[], None]
+        self,
+        frames: Frames,
+        state: State | None,
+        devices: Sequence[str],
+        check_cancelled: Callable[[], None],
+        threads: int,
     ) -> Iterator[Piece]:
         """The maps of all frames (`state` None), or of those after the piece that `state` was taken from.
 
-        The same bytes whatever the devices ("cpu", "cuda:0", ...) and wherever it was interrupted. Calls
-        `check_cancelled` often; closing the iterator ends every process that it started.
+        The same bytes whatever the number of devices ("cpu", "cuda:0", ...) and of `threads` of the CPU that it may
+        keep busy, and wherever it was interrupted. Calls `check_cancelled` often; closing the iterator ends every
+        process that it started.
         """

@@ -118,6 +118,7 @@ class StereoSource:
         state: State | None = None,
         devices: Sequence[str] = ("cpu",),  # noqa: ARG002 - a CPU does it
         check_cancelled: Callable[[], None] = lambda: None,
+        threads: int = 1,  # noqa: ARG002 - OpenCV takes what is there; it cuts a picture into four strips whatever that is
     ) -> Iterator[Piece]:
         """See `DepthSource.maps`. Raises InputError: `unrectified_stereo`, `stereo_swapped`, `stereo_pair`."""
         ours, theirs = ((each.count, each.height, each.width) for each in (self.pairs, frames))

@@ -7,12 +7,17 @@ the motion modules of Guo et al., "AnimateDiff" (ICLR 2024).
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from .threads import in_turn
 from .windows import WINDOW
+
+if TYPE_CHECKING:
+    from .threads import Each
 
 HEADS = 8
 ATTENTIONS = 2  # in each module
@@ -55,9 +60,19 @@ class MotionModule(nn.Module):
         super().__init__()
         self.temporal_transformer = _TemporalTransformer(channels)
 
-    def forward(self, features: Tensor, frames: int, past: Past | None = None) -> Tensor:
-        """(B frames, C, h, w) to the same; with `past` it is one frame of a stream (frames = 1)."""
-        return self.temporal_transformer(features, frames, past)
+    def forward(
+        self,
+        features: Tensor,
+        frames: int,
+        past: Past | None = None,
+        each: Each = in_turn,
+        rows: int | None = None,
+    ) -> Tensor:
+        """(B frames, C, h, w) to the same; with `past` it is one frame of a stream (frames = 1).
+
+        `each` does `rows` rows at a time (None: all; with `past` always): over time a pixel knows no other.
+        """
+        return self.temporal_transformer(features, frames, past, each, rows)
 
 
 class _TemporalTransformer(nn.Module):
@@ -68,15 +83,22 @@ class _TemporalTransformer(nn.Module):
         self.transformer_blocks = nn.ModuleList([_TransformerBlock(channels)])
         self.proj_out = nn.Linear(channels, channels)
 
-    def forward(self, features: Tensor, frames: int, past: Past | None) -> Tensor:
-        _, channels, height, width = features.shape
-        tokens = self.norm(features).unflatten(0, (-1, frames))  # B T C h w
-        tokens = tokens.permute(0, 3, 4, 1, 2).reshape(-1, frames, channels)
+    def forward(self, features: Tensor, frames: int, past: Past | None, each: Each, rows: int | None) -> Tensor:
+        normed = self.norm(features).unflatten(0, (-1, frames))  # B T C h w
+        height = normed.shape[3]
+        bands = normed.split(rows if rows is not None and past is None else height, dim=3)
+        done = torch.cat(each(lambda band: self._over_time(band, past), bands), dim=3)
+        return features + done.reshape(features.shape)
+
+    def _over_time(self, features: Tensor, past: Past | None) -> Tensor:
+        """B T C h w to the same: attention over T, at each pixel by itself."""
+        _, frames, channels, height, width = features.shape
+        tokens = features.permute(0, 3, 4, 1, 2).reshape(-1, frames, channels)
         tokens = self.proj_in(tokens)
         for block in self.transformer_blocks:
             tokens = block(tokens, past)
         tokens = self.proj_out(tokens).unflatten(0, (-1, height, width))
-        return features + tokens.permute(0, 3, 4, 1, 2).reshape(features.shape)
+        return tokens.permute(0, 3, 4, 1, 2)
 
 
 class _TransformerBlock(nn.Module):

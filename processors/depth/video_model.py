@@ -12,8 +12,6 @@ from functools import lru_cache, partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..errors import EpisodedError
 from . import weights
 from .background import Background
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
 
     from .align import Alignment
     from .codes import Kind
+    from .engine import Engine
     from .model import Computed, ModelSpec, WindowModel
     from .source import Frames, State
 
@@ -45,13 +44,15 @@ class VideoDepthAnything:
     input_size: int = 518
     precision: str = "auto"
 
-    def load(self, device: str) -> WindowModel:
+    def load(self, device: str, threads: int = 1) -> WindowModel:
         """The model on `device`; the last one that was loaded in this process is at hand without loading."""
-        return _loaded(self, device)
+        engine = _loaded(self, device)
+        engine.use_threads(threads)
+        return engine
 
 
 @lru_cache(maxsize=1)
-def _loaded(spec: VideoDepthAnything, device: str) -> WindowModel:
+def _loaded(spec: VideoDepthAnything, device: str) -> Engine:
     from .engine import Engine
 
     net, digest = weights.load(weights.checkpoint(spec.model), spec.path)
@@ -82,6 +83,7 @@ class VideoModelSource:
         state: State | None = None,
         devices: Sequence[str] = ("cpu",),
         check_cancelled: Callable[[], None] = lambda: None,
+        threads: int = 1,
     ) -> Iterator[Piece]:
         """See `DepthSource.maps`. More devices than one: a process for each; the same name may stand twice."""
         fold = Fold(frames.count, (frames.height, frames.width), self.alignment)
@@ -89,29 +91,25 @@ class VideoModelSource:
             fold.restore(state)
         if fold.done:
             return
-        fp32 = state is not None and bool(state["fp32"][0])
-        with self._computing(fold, frames, devices, check_cancelled, fp32=fp32) as windows:
+        with self._computing(fold, frames, devices, check_cancelled, threads) as windows:
             for computed in windows:
-                fp32 = fp32 or any(event.get("event") == "fp32_fallback" for event in computed.events)
                 maps = [values for _, values in fold.add(computed.window, computed.maps, computed.precision)]
-                yield Piece(maps, partial(_state, fold, fp32), _facts(fold, computed))
+                yield Piece(maps, fold.state, _facts(fold, computed))
                 del maps
 
     @contextmanager
     def _computing(
-        self, fold: Fold, frames: Frames, devices: Sequence[str], check: Callable[[], None], *, fp32: bool
+        self, fold: Fold, frames: Frames, devices: Sequence[str], check: Callable[[], None], threads: int
     ) -> Iterator[Iterator[Computed]]:
         if len(devices) == 1:
-            model = self.spec.load(devices[0])
-            if fp32 and model.precision != "fp32":
-                model.use_fp32()
+            model = self.spec.load(devices[0], threads)
             span = Span(fold.next, fold.windows)
             with Ahead(frames) as ahead:
                 runner = SpanRunner(model, frames, ahead)
                 with Background(partial(runner.run, span), _COMPUTED_AHEAD, "compute") as computing:
                     yield computing.take(check)
         else:
-            with Crew(self.spec, frames, devices, check, fp32) as crew:
+            with Crew(self.spec, frames, devices, check, threads) as crew:
                 yield crew.windows(fold.next, fold.windows)
 
 
@@ -151,10 +149,6 @@ def video_depth_anything(
     }
     spec = VideoDepthAnything(model, found, digest, input_size, precision)
     return VideoModelSource(spec, "metric_m" if wanted.metric else "disparity_relative", alignment, facts)
-
-
-def _state(fold: Fold, fp32: bool) -> State:
-    return {**fold.state(), "fp32": np.array([fp32])}
 
 
 def _facts(fold: Fold, computed: Computed) -> dict[str, Any]:
