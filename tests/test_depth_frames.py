@@ -77,7 +77,7 @@ def test_another_number_of_frames_than_rows_is_no_episode(tmp_path: Path, start:
     camera = Camera("top", None, PurePosixPath("clip.mp4"), start=start)
     episode = Episode(tmp_path, tmp_path, "e", 0, length, Fraction(30), (camera,), table=tmp_path / "rows.parquet")
     with pytest.raises(InputError, match=f"has {length} rows") as refused:
-        recorded(camera, episode, (path,), 1, lambda _: None)
+        recorded(camera, episode, path, lambda path, part: look_at(path, part=part))
     assert refused.value.code == "frame_count"
 
 

@@ -213,7 +213,7 @@ class TestResuming:
         use()
         whole = run(of, tmp_path / "whole", segment_frames=8)
         use()
-        self.interrupted(of, tmp_path, after=90)
+        self.interrupted(of, tmp_path, after=30)
         source, shown = use(), []
         again = run(
             of,

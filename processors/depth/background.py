@@ -63,6 +63,11 @@ class Background(Generic[Item]):
                 raise value
             yield value
 
+    @property
+    def ready(self) -> bool:
+        """Whether what comes next is there already."""
+        return not self._queue.empty()
+
     def close(self) -> None:
         """End the thread; waits until it has."""
         self._stop.set()

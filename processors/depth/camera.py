@@ -1,4 +1,9 @@
-"""One camera: choose its way to depth, make it in segments, join, read back, describe.
+"""One camera: choose its way to depth, make it in segments, join, compare, describe.
+
+The device is at work from the first window to the last, and what can be done meanwhile is: the frames are counted
+(`counting.py`), what is written is decoded again and compared (`segments.py`), previews are encoded (`exporting.py`).
+Before the first window the packets of the video are looked through; after the last one, segments are joined and the
+packets of the whole file compared with theirs.
 
 Facts of the depth video, all JSON: `frames`, `width`, `height`, `fps`, `codec`, `pix_fmt`, `kind`, `way`, `model`,
 `resumed` (frames that an earlier attempt had made), `seconds`, `bytes_out`, `statistics`, `seam_ratio`.
@@ -6,29 +11,31 @@ Facts of the depth video, all JSON: `frames`, `width`, `height`, `fps`, `codec`,
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
-from contextlib import ExitStack, closing
+from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..base import Artifact
-from ..errors import EpisodedError, RetryableError
+from ..errors import EpisodedError
 from ..media import ffv1
 from . import meta
 from .codes import DisparityCodes, MeasuredScale, MetricCodes, reference_disparity
-from .description import Result, describe, tags, without_depth
+from .counting import Counting, PromiseBroken, count
+from .description import Result, describe, describe_source, tags, without_depth
+from .exporting import Exporting
 from .exports import exports_for, refuse_exports
-from .files import inputs, target
-from .frames import PngFrames, recorded
+from .files import inputs, sha256, target
+from .frames import PngFrames
 from .ladder import Case, choose
 from .params import DepthParams
 from .parts import FolderParts
-from .segments import Segments
+from .segments import Segments, nobody
 from .source import Piece
 from .tracking import enrich_beside
+from .video_export import Stored
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -37,17 +44,21 @@ if TYPE_CHECKING:
     from ..base import StageContext
     from ..episode import Camera
     from .codes import Codes
+    from .counting import CameraFrames
     from .exports import Export
-    from .frames import VideoFrames
     from .ladder import Choice
     from .source import DepthSource, Frames
-
-    CameraFrames = VideoFrames | PngFrames
 
 
 def make_depth(camera: Camera, name: str, ctx: StageContext) -> list[Artifact]:
     """The artifacts of one camera, `name` being that of its unit; see `DepthProcessor.run` for the errors."""
-    return _Making(camera, name, ctx).artifacts()
+    with Counting(camera, ctx) as counting:
+        try:
+            with counting.judging():
+                return _Making(camera, name, ctx, counting).artifacts()
+        except PromiseBroken:
+            ctx.log.info("depth_begins_anew", camera=camera.key, frames=counting.frames.count)
+        return _Making(camera, name, ctx, counting).artifacts()
 
 
 def go_without(camera: Camera, name: str, ctx: StageContext) -> Artifact:
@@ -73,16 +84,16 @@ def _describe_at(folder: Path, video: PurePosixPath, described: dict[str, Any], 
 class _Making:
     """One camera on its way. `recorded`: its frames as they were recorded; `frames`: those that its maps belong to."""
 
-    def __init__(self, camera: Camera, name: str, ctx: StageContext) -> None:
+    def __init__(self, camera: Camera, name: str, ctx: StageContext, counting: Counting) -> None:
         assert isinstance(ctx.params, DepthParams)
-        self.camera, self.ctx, self.params = camera, ctx, ctx.params
+        self.camera, self.ctx, self.params, self.counting = camera, ctx, ctx.params, counting
         self.started = time.perf_counter()
         self.scratch = ctx.scratch / name
         self.scratch.mkdir(exist_ok=True)
         self.target = target(ctx.episode, camera)
-        self.recorded = self._frames_of(camera)
+        self.recorded = counting.frames
         self.frames: Frames = self.recorded
-        self.read_from = _describe_input(self.recorded, ctx)
+        self.read_from = describe_source(self.recorded, ctx)
 
     def artifacts(self) -> list[Artifact]:
         """Depth video, description and exports; only a description where no way was possible."""
@@ -94,21 +105,23 @@ class _Making:
         source, self.frames = choice.way.source, choice.way.frames
         refuse_exports(self.params, metric=self._gives_metres(source))
         segments = self._segments(source)
-        resumed = self._make(source, segments)
+        exports, resumed = self._make(source, segments)
         result = self._result(source, choice, segments)
-        video = self.scratch / "depth.mkv"
-        height, width = segments.size
-        files = [segment.path for segment in segments.done]
-        ffv1.join(files, video, height=height, width=width, rate=segments.rate, tags=tags(result))
-        exports = exports_for(self.params, result, self.target, self.scratch, self.ctx.threads)
-        self._read_back(video, result, exports)
-        described = describe(result, _sha256(video), video.stat().st_size)
+        video = self._join(segments, result)
+        described = describe(result, sha256(video), video.stat().st_size)
         facts = self._facts(described, choice, resumed)
         extra = [artifact for export in exports for artifact in export.artifacts()]
         described["exports"] = {key: value for export in exports for key, value in export.describe().items()}
-        description = self._description(described)
         tracks, facts["tracks"] = self._tracks(video)
-        return [Artifact(video, self.target, facts), description, *extra, *tracks]
+        return [Artifact(video, self.target, facts), self._description(described), *extra, *tracks]
+
+    def _join(self, segments: Segments, result: Result) -> Path:
+        """The whole video, compared with its segments."""
+        video, (height, width) = self.scratch / "depth.mkv", segments.size
+        files = [segment.path for segment in segments.done]
+        ffv1.join(files, video, height=height, width=width, rate=segments.rate, tags=tags(result))
+        segments.check_joined(video, self._finishing)
+        return video
 
     def _tracks(self, depth: Path) -> tuple[list[Artifact], dict[str, Any]]:
         """Points tracked in the video, with positions by its depth; and what became of each file of them."""
@@ -120,20 +133,23 @@ class _Making:
         return [Artifact(path, self.target.with_name(path.name)) for path in written], told
 
     def _frames_of(self, camera: Camera) -> CameraFrames:
-        """Look at what a camera of the episode recorded; a video is decoded once to know how many frames it has."""
+        """Another camera of the episode; its video is decoded to know how many frames it has."""
+        episode, paths = self.ctx.episode, inputs(self.ctx.episode, camera, self.params)
+        if camera.frames is not None and paths == camera.frames.paths:
+            return PngFrames.of(paths, episode.fps)
 
-        def tick(_: int) -> None:
+        def check() -> None:
             self.ctx.check_cancelled()
             self.ctx.progress(0, 0)
 
-        episode = self.ctx.episode
-        return recorded(camera, episode, inputs(episode, camera, self.params), self.ctx.threads, tick)
+        return count(camera, self.ctx, paths[0], check)
 
     def _segments(self, source: DepthSource) -> Segments:
         frames, parts = self.frames, self.ctx.parts or FolderParts(self.scratch / "parts")
         identity: dict[str, Any] = {"source": source.name, "kind": source.kind, "facts": dict(source.facts)}
         identity["stored"] = self.params.model_dump(mode="json", include={"depth_scale", "measured_scale"})
         identity |= {"frames": frames.count, "size": [frames.height, frames.width], "from": self.read_from}
+        identity |= {"rate": str(self.recorded.rate), "turned": self.recorded.rotation_deg}
         return Segments(
             parts,
             self.scratch,
@@ -144,26 +160,51 @@ class _Making:
             self.ctx.threads,
         )
 
-    def _make(self, source: DepthSource, segments: Segments) -> int:
-        """Make the segments that are missing; how many frames were there already."""
+    def _make(self, source: DepthSource, segments: Segments) -> tuple[Sequence[Export], int]:
+        """Make the segments that are missing, and the exports; how many frames were there already."""
         state, count = segments.resume(), self.frames.count
         resumed = segments.frames
         if resumed:
             self.ctx.log.info("depth_resumed", camera=self.camera.key, frames=resumed, of=count)
-        if resumed < count:
-            written = _Progress(self.ctx, resumed, count)
-            # Several devices are waited for in a loop: that it turns says nothing about them, so maps alone count.
-            check = written.check if len(self.ctx.devices) == 1 else self.ctx.check_cancelled
-            pieces = source.maps(self.frames, state, self.ctx.devices, check, self.ctx.threads)
-            with closing(self._checked(pieces, resumed)) as checked:
-                segments.make(checked, self._choose_codes(source), written)
-        if segments.frames != count:
-            raise EpisodedError(
-                "depth_frames",
-                f"{self.camera.key}: {source.name} gave {segments.frames} depth maps for {count} frames",
-                "nothing was published; this is a fault of the model or of its code: see the log",
-            )
-        return resumed
+        elif segments.others_are_kept:
+            self.counting.settle()  # were they made before a promise was broken? they are not written over before
+        with self._exporting(segments) as exporting:
+            if exporting:
+                exporting.begin([segment.path for segment in segments.done])
+            if resumed < count:
+                written = _Progress(self.ctx, resumed, count)
+                # Several devices are waited for in a loop: that it turns says nothing about them, so maps alone count.
+                check = written.check if len(self.ctx.devices) == 1 else self.ctx.check_cancelled
+                pieces = source.maps(self.frames, state, self.ctx.devices, check, self.ctx.threads)
+                show = exporting.show if exporting else nobody
+                with closing(self._checked(pieces, resumed)) as checked:
+                    segments.make(checked, self._choose_codes(source), written, show, written.check)
+            if segments.frames != count:
+                raise EpisodedError(
+                    "depth_frames",
+                    f"{self.camera.key}: {source.name} gave {segments.frames} depth maps for {count} frames",
+                    "nothing was published; this is a fault of the model or of its code: see the log",
+                )
+            if exporting:
+                exporting.finish(self._finishing)
+        return (exporting.exports if exporting else []), resumed
+
+    def _exporting(self, segments: Segments) -> Exporting | nullcontext[None]:
+        """What makes the exports, if there are any."""
+        if not (self.params.preview or self.params.export):
+            return nullcontext()
+
+        def make() -> list[Export]:
+            assert segments.codes is not None
+            stored = Stored(segments.size, segments.rate, segments.codes)
+            return exports_for(self.params, stored, self.target, self.scratch, self.ctx.threads)
+
+        return Exporting(make, self.frames, self.ctx.threads, segments.signs)
+
+    def _finishing(self) -> None:
+        """A sign of life when all maps are there."""
+        self.ctx.check_cancelled()
+        self.ctx.progress(self.frames.count, self.frames.count)
 
     def _checked(self, pieces: Iterator[Piece], made: int) -> Generator[Piece]:
         """The pieces, in metres where a scale was measured; maps of a wrong size or too many of them are refused."""
@@ -171,6 +212,7 @@ class _Making:
         with closing(pieces):  # type: ignore[type-var]
             for piece in pieces:
                 self.ctx.check_cancelled()
+                self.counting.look()
                 made += len(piece.maps)
                 wrong = next((values.shape for values in piece.maps if values.shape != size), None)
                 if wrong is not None or made > self.frames.count:
@@ -205,6 +247,7 @@ class _Making:
             formula = "1 / depth in metres = a * disparity + b"
             estimator["measured_scale"] = {"a": scale.a, "b": scale.b, "formula": formula}
         ours = self.recorded
+        assert segments.codes is not None
         return Result(
             segments.size,
             ours.rate,
@@ -214,33 +257,9 @@ class _Making:
             estimator,
             choice.ladder,
             segments.done,
+            segments.codes,
+            segments.tally,
             self.camera.start or 0,
-        )
-
-    def _read_back(self, video: Path, result: Result, exports: Sequence[Export]) -> None:
-        """Decode what will be published, compare it with what was made, and show it to the exports."""
-        count, expected = self.frames.count, result.crc32
-        pictures = self.frames.read() if any(export.wants_pictures for export in exports) else None
-        number = -1
-        with ExitStack() as stack:
-            for export in exports:
-                stack.enter_context(export)
-            for number, samples in enumerate(ffv1.read(video, self.ctx.threads)):
-                self.ctx.check_cancelled()
-                self.ctx.progress(count, count)
-                if number >= count or ffv1.crc32(samples) != expected[number]:
-                    raise self._not_as_made(number)
-                picture = next(pictures) if pictures is not None else None
-                for export in exports:
-                    export.add(samples, picture)
-            if number + 1 != count:
-                raise self._not_as_made(number + 1)
-
-    def _not_as_made(self, number: int) -> RetryableError:
-        return RetryableError(
-            "verify_failed",
-            f"{self.camera.key}: frame {number} of the depth video just written does not read back as it was made",
-            "if it happens again, check the disk and the memory of this machine",
         )
 
     def _description(self, described: dict[str, Any], facts: dict[str, Any] | None = None) -> Artifact:
@@ -279,22 +298,3 @@ class _Progress:
         """A sign of life for each frame that is computed. Raises Cancelled."""
         self._ctx.check_cancelled()
         self._ctx.progress(self._done, self._total)
-
-
-def _describe_input(frames: CameraFrames, ctx: StageContext) -> dict[str, Any]:
-    """Which file the depth is made from. Relative names: a dataset may be moved."""
-    if isinstance(frames, PngFrames):
-        return {"kind": "png", "folder": _relative(frames.paths[0].parent, ctx), "frames": frames.count}
-    return {"kind": "video", "file": _relative(frames.path, ctx), "sha256": _sha256(frames.path)}
-
-
-def _relative(path: Path, ctx: StageContext) -> str:
-    for root in (ctx.episode.output, ctx.episode.root):
-        if path != root and path.is_relative_to(root):
-            return str(path.relative_to(root))
-    return path.name
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

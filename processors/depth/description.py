@@ -8,23 +8,28 @@ from typing import TYPE_CHECKING, Any
 import av
 
 from ..media import ffv1
-from .codes import codes_of
+from .files import sha256
+from .frames import PngFrames
 from .meta import SCHEMA
-from .tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from fractions import Fraction
+    from pathlib import Path
 
+    from ..base import StageContext
     from .codes import Codes
+    from .counting import CameraFrames
     from .segments import Segment
+    from .tally import Tally
 
 
 @dataclass(frozen=True)
 class Result:
     """A depth video that was made, and what from. `frames`: as the source was read; `read_from`: file, kind, sha256.
 
-    `first`: the frame of the source's video that is frame 0 here.
+    `codes`: how it stores depth; `tally`: the counts of all its frames. `first`: the frame of the source's video that
+    is frame 0 here.
     """
 
     size: tuple[int, int]
@@ -35,20 +40,9 @@ class Result:
     estimator: Mapping[str, Any]
     ladder: Sequence[Mapping[str, Any]]
     segments: Sequence[Segment]
+    codes: Codes
+    tally: Tally
     first: int = 0
-
-    @property
-    def codes(self) -> Codes:
-        """How it stores depth."""
-        return codes_of(self.segments[0].codes)
-
-    @property
-    def tally(self) -> Tally:
-        """The counts of all segments."""
-        whole = Tally()
-        for segment in self.segments:
-            whole.join(segment.tally)
-        return whole
 
     @property
     def crc32(self) -> list[int]:
@@ -61,8 +55,22 @@ class Result:
         return [facts for segment in self.segments for facts in segment.facts]
 
 
-def describe(result: Result, sha256: str, size_bytes: int) -> dict[str, Any]:
-    """depth_meta.json of a depth video with this digest and size; docs/depth.md describes every key."""
+def describe_source(frames: CameraFrames, ctx: StageContext) -> dict[str, Any]:
+    """Which file the depth is made from. Relative names: a dataset may be moved."""
+    if isinstance(frames, PngFrames):
+        return {"kind": "png", "folder": _relative(frames.paths[0].parent, ctx), "frames": frames.count}
+    return {"kind": "video", "file": _relative(frames.path, ctx), "sha256": sha256(frames.path)}
+
+
+def _relative(path: Path, ctx: StageContext) -> str:
+    for root in (ctx.episode.output, ctx.episode.root):
+        if path != root and path.is_relative_to(root):
+            return str(path.relative_to(root))
+    return path.name
+
+
+def describe(result: Result, digest: str, size_bytes: int) -> dict[str, Any]:
+    """depth_meta.json of a depth video with this sha256 and size; docs/depth.md describes every key."""
     height, width = result.size
     crc32 = result.crc32
     return {
@@ -84,7 +92,7 @@ def describe(result: Result, sha256: str, size_bytes: int) -> dict[str, Any]:
         "seam_ratio": seam_ratio(result.windows),
         "precision": _precisions(result.windows),
         "windows": result.windows,
-        "sha256": sha256,
+        "sha256": digest,
         "bytes": size_bytes,
         "crc32": [f"{crc:08x}" for crc in crc32],
     }

@@ -1,4 +1,4 @@
-"""What is made of a finished depth video besides: a preview for people, 16-bit PNGs, LeRobot's own depth video."""
+"""What is made of a depth video besides: a preview for people, 16-bit PNGs, LeRobot's own depth video."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..media.lerobot_depth import DepthCodes
 from ..media.writer import VideoWriter
 from .codes import MetricCodes
 from .preview import Preview
-from .video_export import VideoExport
+from .video_export import Stored, VideoExport
 
 if TYPE_CHECKING:
     from pathlib import Path, PurePosixPath
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from .description import Result
     from .params import DepthParams
 
 #: Not `.mp4`: LeRobot's recorder counts those below a dataset. It is one, by content.
@@ -58,16 +57,16 @@ class Export(Protocol):
 
 
 def exports_for(
-    params: DepthParams, result: Result, target: PurePosixPath, scratch: Path, threads: int
+    params: DepthParams, stored: Stored, target: PurePosixPath, scratch: Path, threads: int
 ) -> list[Export]:
     """The exports that a pipeline asks for; `target` is where the depth video goes, theirs lie beside it."""
     chosen: list[Export] = []
     if params.preview:
-        chosen.append(Preview(result, target, scratch, threads))
+        chosen.append(Preview(stored, target, scratch, threads))
     if "png16" in params.export:
         chosen.append(Png16(target, scratch))
     if "lerobot" in params.export:
-        chosen.append(LeRobotVideo(result, target, scratch, threads))
+        chosen.append(LeRobotVideo(stored, target, scratch, threads))
     return chosen
 
 
@@ -128,13 +127,13 @@ class LeRobotVideo(VideoExport):
 
     wants_pictures = False
 
-    def __init__(self, result: Result, target: PurePosixPath, scratch: Path, threads: int) -> None:
-        codes = result.codes
+    def __init__(self, stored: Stored, target: PurePosixPath, scratch: Path, threads: int) -> None:
+        codes = stored.codes
         assert isinstance(codes, MetricCodes)
         self._ours, self._codes = codes, DepthCodes()
         self._target = target.with_name(f"{target.stem}{LEROBOT_SUFFIX}")
         self._path = scratch / self._target.name
-        (height, width), rate = result.size, result.rate
+        (height, width), rate = stored.size, stored.rate
         self._size, self._rate = (height, width), rate
         encoding = lerobot_depth.encoding(threads)
         self._writer = VideoWriter(self._path, encoding, width=width, height=height, rate=rate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,12 @@ def calibration_of(episode: Episode, camera: Camera) -> Path | None:
     """Where the calibration of both its eyes lies, as far as its layout and an earlier stage have brought one."""
     path = episode.output / camera.stereo if camera.stereo is not None else None
     return path if path is not None and path.is_file() else None
+
+
+def sha256(path: Path) -> str:
+    """Of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def target(episode: Episode, camera: Camera) -> PurePosixPath:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
@@ -13,7 +15,7 @@ from ..errors import InputError
 from ..media import video
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
     from av.video.frame import VideoFrame
@@ -124,21 +126,19 @@ class PngFrames:
 
 
 def recorded(
-    camera: Camera, episode: Episode, paths: tuple[Path, ...], threads: int, tick: Callable[[int], None]
-) -> VideoFrames | PngFrames:
-    """The frames of a camera: its PNG files, or the pictures of its video or of the episode's part of it.
+    camera: Camera, episode: Episode, path: Path, look: Callable[[Path, Part | None], VideoFrames]
+) -> VideoFrames:
+    """The pictures of a camera's video, or of the episode's part of it, by `look_at` or another `look`.
 
-    Raises as `look_at` and `PngFrames.of`, and InputError (`frame_count`) where a dataset has another number of rows.
+    Raises as `look` does, and InputError (`frame_count`) where a dataset has another number of rows.
     """
-    if camera.frames is not None and paths == camera.frames.paths:
-        return PngFrames.of(paths, episode.fps)
     part = None if camera.start is None else Part(camera.start, episode.length, episode.fps)
-    found = look_at(paths[0], threads, tick, part)
+    found = look(path, part)
     if episode.table is not None and found.count != episode.length:
         where = f" from frame {camera.start} on" if camera.start else ""
         raise InputError(
             "frame_count",
-            f"{paths[0]} has {found.count} frames{where}, episode {episode.id} has {episode.length} rows",
+            f"{path} has {found.count} frames{where}, episode {episode.id} has {episode.length} rows",
             "the video of another take lies there, or it was cut off: upload the right one, then retry",
         )
     return found if camera.rate is None else replace(found, rate=camera.rate, times_s=None)
@@ -154,10 +154,10 @@ def look_at(
     Raises as `media.video.frames`, and InputError: `video_no_frames`.
     """
     info = video.probe(path)
-    times: list[float] = []
+    times = array("d")
     first: tuple[int, int, int] | None = None
     for frame in _decoded(path, threads, part):
-        first = first or (frame.height, frame.width, round(frame.rotation / 90) * 90 % 360)
+        first = first or _shown(frame)
         times.append(_time_of(frame, len(times), info.fps))
         tick(len(times))
     if first is None:
@@ -167,18 +167,40 @@ def look_at(
             "restore this video from where it was recorded, then retry",
         )
     height, width, rotation = first
-    if rotation % 180:
-        height, width = width, height
     if part is not None:
         return VideoFrames(path, len(times), height, width, part.rate, rotation, None, threads, part.first)
     rate, variable = _rate(times, info.fps)
     return VideoFrames(path, len(times), height, width, rate, rotation, tuple(times) if variable else None, threads)
 
 
-def _decoded(path: Path, threads: int, part: Part | None) -> Iterator[VideoFrame]:
-    if part is None:
-        return video.frames(path, threads)
-    return islice(video.frames(path, threads, start_s=part.first / part.rate), part.length)
+def promised(path: Path, threads: int = 1, part: Part | None = None) -> VideoFrames:
+    """What `look_at` finds if the file tells the truth: by its packets and its first picture, in milliseconds.
+
+    Raises as `look_at`.
+    """
+    stamps, stated = video.stamps(path)
+    with closing(_decoded(path, 1, part)) as frames:
+        first = next(frames, None)
+    if first is None or not stamps:
+        raise InputError("video_no_frames", f"{path} promises no frame", "it is decoded to see what it holds")
+    height, width, rotation = _shown(first)
+    if part is not None:
+        return VideoFrames(path, part.length, height, width, part.rate, rotation, None, threads, part.first)
+    rate, variable = _rate(stamps, stated)
+    return VideoFrames(path, len(stamps), height, width, rate, rotation, tuple(stamps) if variable else None, threads)
+
+
+def _shown(frame: VideoFrame) -> tuple[int, int, int]:
+    """(height, width, rotation in degrees) of a picture as a player shows it."""
+    rotation = round(frame.rotation / 90) * 90 % 360
+    return (frame.width, frame.height, rotation) if rotation % 180 else (frame.height, frame.width, rotation)
+
+
+def _decoded(path: Path, threads: int, part: Part | None) -> Generator[VideoFrame, None, None]:
+    """The frames of a video, or of its part; closing it closes the file."""
+    start = Fraction(0) if part is None else part.first / part.rate
+    with closing(video.frames(path, threads, start_s=start)) as frames:
+        yield from frames if part is None else islice(frames, part.length)
 
 
 def _time_of(frame: VideoFrame, number: int, fps: Fraction) -> float:
@@ -187,10 +209,10 @@ def _time_of(frame: VideoFrame, number: int, fps: Fraction) -> float:
     return float(frame.pts * frame.time_base)
 
 
-def _rate(times: list[float], stated: Fraction) -> tuple[Fraction, bool]:
+def _rate(times: array[float], stated: Fraction) -> tuple[Fraction, bool]:
     """(rate, whether it is variable): the stated rate where the frames keep to it, else the measured mean."""
     start = times[0]
-    times[:] = [round(time - start, 6) for time in times]
+    times[:] = array("d", (round(time - start, 6) for time in times))
     if stated > 0 and all(abs(time * stated - number) <= _JITTER for number, time in enumerate(times)):
         return stated, False
     if len(times) < 2 or times[-1] <= 0:

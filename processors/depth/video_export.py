@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from ..base import Artifact
 
 if TYPE_CHECKING:
+    from fractions import Fraction
     from pathlib import Path, PurePosixPath
     from types import TracebackType
 
     from ..media.writer import VideoWriter
+    from .codes import Codes
+
+
+@dataclass(frozen=True)
+class Stored:
+    """How the depth video stores its frames, which is known before there are any. `size`: (height, width)."""
+
+    size: tuple[int, int]
+    rate: Fraction
+    codes: Codes
 
 
 class VideoExport:

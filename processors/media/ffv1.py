@@ -9,6 +9,7 @@ CRC32 of each frame's raw samples and the exact rate are kept beside it (`depth/
 from __future__ import annotations
 
 import zlib
+from array import array
 from contextlib import closing, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -49,10 +50,15 @@ class DepthWriter:
     """
 
     def __init__(self, path: Path, *, height: int, width: int, rate: Fraction, threads: int = 1) -> None:
-        self.crc32: list[int] = []
-        self._writer = VideoWriter(
+        self.crc32 = array("I")
+        self._writer = _PacketWriter(
             path, encoding(height, width, threads), width=width, height=height, rate=rate, container="matroska"
         )
+
+    @property
+    def headers(self) -> bytes:
+        """What a `Decoder` needs besides the packets."""
+        return self._writer.headers
 
     def __enter__(self) -> Self:
         self._writer.__enter__()
@@ -63,11 +69,50 @@ class DepthWriter:
     ) -> None:
         self._writer.__exit__(kind, error, traceback)
 
-    def write(self, samples: NDArray[np.uint16]) -> None:
-        """Encode the next frame, (H, W)."""
+    def write(self, samples: NDArray[np.uint16]) -> bytes:
+        """Encode the next frame, (H, W); its packet, as it goes into the file."""
         samples = np.ascontiguousarray(samples, dtype="<u2")
         self._writer.write(VideoFrame.from_ndarray(samples, format=PIX_FMT))
         self.crc32.append(crc32(samples))
+        return self._writer.last
+
+
+class _PacketWriter(VideoWriter):
+    """Keeps the packet that it wrote last: FFV1 makes one of each frame, at once."""
+
+    last = b""
+
+    def _mux(self, packet: Any) -> None:
+        self.last = bytes(packet)
+        super()._mux(packet)
+
+
+class Decoder:
+    """Decodes the packets of one depth video, each by itself, without its file. `headers`: of its writer."""
+
+    def __init__(self, headers: bytes, *, height: int, width: int, threads: int = 1) -> None:
+        self._context: Any = av.CodecContext.create("ffv1", "r")
+        self._context.extradata = headers
+        self._context.height, self._context.width = height, width
+        self._context.thread_count, self._context.thread_type = threads, "SLICE"
+
+    def __call__(self, packet: bytes) -> NDArray[np.uint16]:
+        """The samples of a frame, (H, W). Raises `av.error.FFmpegError` for what cannot be decoded."""
+        (frame,) = self._context.decode(av.Packet(packet))
+        samples: NDArray[np.uint16] = frame.to_ndarray()
+        return samples
+
+
+def packets(path: Path, headers: bytes) -> Iterator[bytes]:
+    """The packets of a depth video as they lie in its file; nothing is decoded.
+
+    Raises as `media.video.frames`, and EpisodedError (`depth_unjoinable`) where the file has other `headers`.
+    """
+    with video.opened_stream(path) as (container, stream):
+        if bytes(stream.codec_context.extradata or b"") != headers:
+            raise _other_settings(path)
+        with video.reading(path, "its packets cannot be read"):
+            yield from (bytes(packet) for packet in container.demux(stream) if packet.size)
 
 
 def crc32(samples: NDArray[np.uint16]) -> int:
@@ -123,8 +168,7 @@ def _copy_packets(segments: Sequence[Path], target: Any, stream: Any, rate: Frac
         with av.open(f"file:{segment}") as source:
             given: Any = source.streams.video[0]
             if bytes(given.codec_context.extradata or b"") != bytes(stream.codec_context.extradata):
-                message = f"{segment} was encoded with other settings than the file it belongs to"
-                raise EpisodedError("depth_unjoinable", message, "make the depth of this camera again")
+                raise _other_settings(segment)
             for packet in source.demux(given):
                 if packet.size:
                     packet.stream, packet.time_base = stream, 1 / rate
@@ -132,6 +176,11 @@ def _copy_packets(segments: Sequence[Path], target: Any, stream: Any, rate: Frac
                     packet.duration = 1
                     target.mux(packet)
                     number += 1
+
+
+def _other_settings(path: Path) -> EpisodedError:
+    message = f"{path} was encoded with other settings than the file it belongs to"
+    return EpisodedError("depth_unjoinable", message, "make the depth of this camera again")
 
 
 @contextmanager

@@ -8,6 +8,7 @@ and `frames` is the only proof that a video can be decoded.
 from __future__ import annotations
 
 import errno
+from array import array
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -109,6 +110,18 @@ def frames(
 def _begins(frame: VideoFrame, start_s: Fraction) -> bool:
     """Whether a frame lies at or behind `start_s`; one without a time does, so that somebody will object to it."""
     return frame.pts is None or frame.time_base is None or frame.pts * frame.time_base >= start_s - _EARLY_S
+
+
+def stamps(path: Path) -> tuple[array[float], Fraction]:
+    """(when each frame should be shown, in seconds and in order; stated rate), by the packets: nothing is decoded.
+
+    Empty where a packet has no time. Raises as `probe`.
+    """
+    with opened_stream(path) as (container, stream):
+        with reading(path, "its packets cannot be read"):
+            found = [packet.pts for packet in container.demux(stream) if packet.size and not packet.is_discard]
+        known = [] if None in found else sorted(found)
+        return array("d", (float(pts * stream.time_base) for pts in known)), Fraction(stream.average_rate or 0)
 
 
 def from_av_error(error: av.error.FFmpegError, path: Path, otherwise: EpisodedError) -> EpisodedError:

@@ -114,6 +114,11 @@ class VideoWriter:
         self._encode(frame)
         self.frames += 1
 
+    @property
+    def headers(self) -> bytes:
+        """The codec's parameter sets, as they stand in the file."""
+        return bytes(self._stream.codec_context.extradata or b"")
+
     def _open(self) -> None:
         encoding = self._encoding
         if encoding.codec == "libsvtav1":
@@ -156,8 +161,11 @@ class VideoWriter:
         for packet in packets:
             if not self.library and (found := _SIGNATURE.search(bytes(packet)[:256])):
                 self.library = found.group().decode("ascii", "replace")
-            with self._system():
-                self._container.mux(packet)
+            self._mux(packet)
+
+    def _mux(self, packet: Any) -> None:
+        with self._system():
+            self._container.mux(packet)
 
     def _abandon(self) -> None:
         """Close what is still open without completing it, and remove the file."""
