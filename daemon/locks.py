@@ -1,9 +1,12 @@
-"""Locks on what several processes change: of a dataset, the files that its episodes share."""
+"""Locks on what several processes change: the files that episodes share, a place that only one may write to."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import hashlib
 import os
+import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -24,3 +27,25 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
+
+
+def first_on_this_machine(name: str) -> socket.socket | None:
+    """Keep `name` for this process until the answer is closed, whatever users and state directories the others have.
+
+    An address in the kernel's own namespace for sockets: no folder that all may write to is needed, a sandbox that
+    makes the disk read-only does not matter, and it is free when its owner dies. Containers with a network of their own
+    have others. Raises BlockingIOError when somebody else has it; None where there are no such addresses.
+    """
+    address = "\0episoded-" + hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()
+    try:
+        mine = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    except OSError:
+        return None
+    try:
+        mine.bind(address)
+    except OSError as error:
+        mine.close()
+        if error.errno == errno.EADDRINUSE:
+            raise BlockingIOError(errno.EAGAIN, "in use", name) from None
+        return None
+    return mine

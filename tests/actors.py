@@ -16,12 +16,14 @@ import random
 import shutil
 import signal
 import sys
+import types
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import publishing
 import recordings
 import sites
-from episoded.daemon import chain, config, finish, fsio, logs, service, temps
+from episoded.daemon import chain, config, finish, fsio, locks, logs, service, temps
 from episoded.daemon.claim import take
 from episoded.daemon.control import ControlDir
 from episoded.daemon.dispatch import Dispatcher
@@ -33,6 +35,7 @@ from episoded.daemon.scan import Scanner
 from episoded.daemon.supervisor import Supervisor
 from episoded.daemon.watch import Watcher
 from episoded.processors import destinations
+from episoded.processors.destinations.errors import TransientError
 from forks import in_child, killed_at
 from recordings import EPISODE
 
@@ -305,6 +308,35 @@ def serve(settings: str, deaf: str) -> None:
     service.Service(config.load(Path(settings))).run()
 
 
+def writer(name: str) -> None:
+    """Be the one of this machine for a name, until killed."""
+    mine = locks.first_on_this_machine(name)
+    say("mine")
+    wait_for_go()
+    del mine
+
+
+def publish_alone(kind: str, settings: str, root: str, state: str) -> None:
+    """Publish a dataset as the service of another machine would: what may pass is done again, with new clients."""
+    logs.configure("critical")
+    locks.first_on_this_machine = lambda _: None
+    site = types.SimpleNamespace(kind=kind, settings=json.loads(settings))
+    sender = publishing.Sender(site, Path(state))
+    say("begun")
+    wait_for_go()
+    for _ in range(200):
+        try:
+            sender.commit(Path(root))
+        except TransientError as error:
+            say(error.code)
+            sender.places.forget()
+        if all(publishing.receipt(Path(root), item.episode) for item in publishing.items(Path(root))):
+            break
+    else:
+        say("given up")
+    sender.places.forget()
+
+
 def deposit(kind: str, settings: str, place: str, listing: str) -> None:
     """Bring files to a destination as the publisher does, and say when they are proven to be there."""
     params = destinations.params_model(kind).model_validate(json.loads(settings))
@@ -341,6 +373,8 @@ ROLES = {
         look,
         try_work,
         serve,
+        writer,
+        publish_alone,
         deposit,
     )
 }

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from sites import Site
 
 
-def ready(root: Path, episodes: int = 2, **settings: Any) -> Path:
+def ready(root: Path, episodes: int = 2, seed: int = 0, **settings: Any) -> Path:
     """A dataset whose episodes are ready."""
-    tiny(root, episodes=episodes)
+    tiny(root, episodes=episodes, seed=seed)
     for number in range(episodes):
         assert chain.work_on(work(root, f"episode_{number:06d}", **settings)) == "ready"
     return root

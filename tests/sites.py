@@ -71,7 +71,7 @@ class FolderSite:
 
     def names(self) -> set[str]:
         found = {str(path.relative_to(self.root)) for path in self.root.rglob("*") if path.is_file()}
-        return {name for name in found if not name.startswith(".episoded/staged/")}
+        return {name for name in found if not name.startswith((".episoded/staged/", ".episoded/writer"))}
 
     def overwrite(self, target: str, data: bytes) -> None:
         (self.root / target).write_bytes(data)
@@ -137,7 +137,7 @@ class S3Site:
 
     def names(self) -> set[str]:
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket)
-        return {item["Key"].removeprefix("robots/towel/") for page in pages for item in page.get("Contents", [])}
+        return {item["Key"].removeprefix(self._key("")) for page in pages for item in page.get("Contents", [])}
 
     def overwrite(self, target: str, data: bytes) -> None:
         """With what a changed byte on a disk would leave as it was: the sha256 that goes along."""
@@ -149,7 +149,7 @@ class S3Site:
         self.client.delete_object(Bucket=self.bucket, Key=self._key(target))
 
     def _key(self, target: str) -> str:
-        return f"robots/towel/{target}"
+        return f"{self.place.removeprefix(f's3://{self.bucket}/')}/{target}"
 
 
 class RsyncSite(FolderSite):

@@ -1,7 +1,9 @@
 """The clients of a destination's places, and the locks that make one writer of each.
 
 Two committers of one repo lose each other's updates: of 16 commits that a server had answered with 200, 8 were not in
-its head. So whoever writes to a place holds its lock, the service as well as `episoded publish`.
+its head. So whoever writes to a place holds its locks, the service as well as `episoded publish`: one in the state
+directory, one of this machine, and where the place itself has such a thing, one there. Writers on machines that no lock
+joins are told apart by the proof alone: what one has undone, the other does not find, and sends again.
 """
 
 from __future__ import annotations
@@ -9,12 +11,14 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final
 
 from episoded.processors.destinations import open_destination
+from episoded.processors.destinations.base import Exclusive
 from episoded.processors.destinations.errors import TransientError
 
+from .. import locks
 from ..errors import EpisodedError
 
 if TYPE_CHECKING:
@@ -30,26 +34,32 @@ BUSY_S: Final = 5.0
 
 
 class Places:
-    """Opens each place once, and holds its lock while a job lasts; none who is only `reading`."""
+    """Opens each place once, and holds its locks while a job lasts; none who is only `reading`."""
 
     def __init__(self, config: DestinationConfig, state_dir: Path, *, reading: bool = False) -> None:
         self._config = config
         self._reading = reading
         self._folder = state_dir / "destinations"
         self._clients: dict[str, Destination] = {}
+        #: Place -> its lock file, open, as long as this job lasts.
         self._locks: dict[str, int] = {}
+        self._kept: set[str] = set()
+        self._held = ExitStack()
 
     def at(self, place: str, *, create: bool = False) -> Destination:
-        """The client of a place, reached, and its lock held as long as the job lasts.
+        """The client of a place, reached, and its locks held as long as the job lasts.
 
         A place that was never used is made; one that was and is gone only where a person said so (`create`).
         """
-        self._lock(place)
+        if not self._reading and place not in self._locks:
+            self._lock(place)
         if place not in self._clients:
             client = open_destination(self._config.kind, self._config.params, place)
             client.probe(create=not self._reading and (create or not self._is_known(place)))
             self._note_known(place)
             self._clients[place] = client
+        if not self._reading and place not in self._kept:
+            self._keep(place, self._clients[place])
         return self._clients[place]
 
     @contextmanager
@@ -58,9 +68,9 @@ class Places:
         try:
             yield
         finally:
-            for fd in self._locks.values():
-                os.close(fd)
             self._locks.clear()
+            self._kept.clear()
+            self._held.close()
 
     def forget(self) -> None:
         """Close the clients: the next job opens them anew."""
@@ -87,22 +97,40 @@ class Places:
             os.write(self._locks[place], f"{place}\n".encode())
 
     def _lock(self, place: str) -> None:
-        if self._reading or place in self._locks:
-            return
+        """Among those of this state directory, then of this machine."""
+        fd = self._opened(place)
+        self._held.callback(os.close, fd)
+        endpoint = getattr(self._config.params, "endpoint", "")  # two S3 servers may have buckets of one name
+        path = os.path.realpath(place) if self._config.kind == "folder" else place
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            mine = locks.first_on_this_machine(f"{self._config.kind} {endpoint} {path}")
+        except BlockingIOError:
+            raise _busy(place) from None
+        if mine:
+            self._held.callback(mine.close)
+        self._locks[place] = fd
+
+    def _keep(self, place: str, client: Destination) -> None:
+        """Have the place itself keep the writers of other machines away."""
+        if isinstance(client, Exclusive):
+            if not client.hold():
+                raise _busy(place)
+            self._held.callback(client.release)
+        self._kept.add(place)
+
+    def _opened(self, place: str) -> int:
         path = self._lock_file(place)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise EpisodedError(
                 "state_dir_unusable",
                 f"{path}: {error.strerror}: whether somebody else writes to {place} cannot be known",
                 "run this as the user of the service",
             ) from error
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(fd)
-            message = f"another process is publishing to {place}"
-            raise TransientError("busy", message, "it is tried again", after_s=BUSY_S) from None
-        self._locks[place] = fd
+
+
+def _busy(place: str) -> TransientError:
+    return TransientError("busy", f"another process is publishing to {place}", "it is tried again", after_s=BUSY_S)

@@ -63,7 +63,7 @@ class Remote:
 class Destination(Protocol):
     """One place: a repo, a bucket with a prefix, a folder. An instance serves one process at a time.
 
-    `place`: what it is called in receipts, logs and status, and what the one writer of it holds a lock on; no secret
+    `place`: what it is called in receipts, logs and status, and what the one writer of it holds locks on; no secret
     in it. `atomic_batch`: a commit appears whole or not at all. Where it is False, files appear in the order in which
     they are given, so that whoever sees the last one of an episode sees all of it. `strong_digest`: the digests that
     `stat` tells are of the bytes that are there. Where it is False they are what was said when they were sent, or
@@ -113,6 +113,17 @@ class Catalogue(Protocol):
 
     def tag(self, name: str) -> None:
         """Have `name` stand for the current state; moved when it stood for an earlier one."""
+
+
+@runtime_checkable
+class Exclusive(Protocol):
+    """A place that can be kept for one writer, whatever machine the others are on."""
+
+    def hold(self) -> bool:
+        """Keep it until `release`, or until this process dies. False: somebody else has it."""
+
+    def release(self) -> None:
+        """Let the others in."""
 
 
 def unproven(files: Iterable[File], there: Mapping[str, Remote]) -> dict[str, str]:

@@ -7,6 +7,7 @@ reader sees a file whole or not at all; an episode is whole once its last file i
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import time
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 CHUNK: Final = 4 << 20
 #: Seconds after which staged bytes that nobody gave a name are taken for left behind.
 STALE_S: Final = 7 * 86400.0
+#: flock-ed by whoever writes there; NFS carries that to other machines.
+WRITER: Final = PurePosixPath(".episoded/writer")
 #: Where bytes wait for their names: on the same filesystem, and with names that no recorder or loader counts.
 STAGED: Final = PurePosixPath(".episoded/staged")
 
@@ -61,6 +64,7 @@ class Folder:
         self.place = place
         self._root = Path(place)
         self._anchor = _fixed_part(params.path)
+        self._writer: int | None = None
 
     def probe(self, *, create: bool = True) -> None:
         """Make the folder, and write into it. Raises BlockedError where the mount is absent or read-only."""
@@ -112,8 +116,29 @@ class Folder:
         """Read every file again, from the disk or the server rather than from this machine's memory."""
         return unproven(files, self.stat([file.target for file in files]))
 
+    def hold(self) -> bool:
+        """Lock the folder. Filesystems that know no locks (some FUSE and SMB mounts) exclude nobody."""
+        with _in_our_words(self._root):
+            self._writer = os.open(self._root / WRITER, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                fcntl.flock(self._writer, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self.release()
+                return False
+            except OSError as error:
+                if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
+                    raise
+            return True
+
+    def release(self) -> None:
+        """Let go of it."""
+        if self._writer is not None:
+            os.close(self._writer)
+            self._writer = None
+
     def close(self) -> None:
-        """Nothing is held."""
+        """Nothing else is held."""
+        self.release()
 
     def _staged(self, file: File) -> Path:
         return self._root / STAGED / file.sha256

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _BUSY: Final = (
     *("SlowDown", "Throttling", "ThrottlingException", "TooManyRequests", "RequestTimeout", "InternalError"),
-    *("ServiceUnavailable", "OperationAborted", "NoSuchUpload", "BadDigest", "IncompleteBody"),
+    *("ServiceUnavailable", "OperationAborted", "NoSuchUpload", "InvalidPart", "BadDigest", "IncompleteBody"),
 )
 _LOCKED_OUT: Final = (
     *("AccessDenied", "AllAccessDisabled", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"),
