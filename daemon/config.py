@@ -270,6 +270,12 @@ def with_stage_settings(config: Config, name: str, stage: str, changes: Mapping[
     return config.model_copy(update={"pipelines": {**config.pipelines, name: changed}})
 
 
+def with_inputs_kept(config: Config, name: str) -> Config:
+    """The configuration with a pipeline `name` that removes no inputs."""
+    changed = config.pipelines[name].model_copy(update={"remove_inputs": "keep"})
+    return config.model_copy(update={"pipelines": {**config.pipelines, name: changed}})
+
+
 def _known_keys() -> list[str]:
     models = (Config, ServiceConfig, WorkersConfig, GuardConfig, DropConfig, Pipeline)
     keys = {field.alias or name for model in models for name, field in model.model_fields.items()}

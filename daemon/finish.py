@@ -13,7 +13,7 @@ from .control import SCHEMA, ControlDir, read_json, to_json
 from .errors import RetryableError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
     from episoded.processors.episode import Camera, Episode
@@ -32,7 +32,8 @@ def make_ready(claim: Claim, pipeline: Pipeline, episode: Episode, frames: Frame
     """Publish `ready` once every listed output was read back and is as it was published.
 
     `frames`: what `list_frames` said before the first stage looked at them. A frame that was uploaded anew since it was
-    encoded is in no video. `ready` lists the inputs that may go, and is the only thing that allows their removal.
+    encoded is in no video. `ready` lists the inputs that the videos hold and says what becomes of them; it is the only
+    thing that allows their removal.
     """
     control = claim.control
     records = dict(checkpoint.read_all(control, pipeline.stages))
@@ -54,7 +55,7 @@ def make_ready(claim: Claim, pipeline: Pipeline, episode: Episode, frames: Frame
         "pipeline": pipeline.name,
         "stages": list(records),
         "at": time.time(),
-        "inputs": {} if pipeline.remove_inputs == "keep" else _removable(episode, frames, published),
+        "inputs": _encoded(episode, frames, published),
         "remove": pipeline.remove_inputs,
     }
     fsio.publish(control.path / "ready", to_json(record))
@@ -79,7 +80,7 @@ def tidy(control: ControlDir, root: Path, output: Path) -> bool:
     ready = read_json(control.path / "ready")
     if ready is None or (control.path / "cleaned").exists() or not may_tidy(control):
         return True
-    inputs = ready.get("inputs", {})
+    inputs = {} if ready.get("remove") == "keep" else listed_inputs(ready)
     if inputs and (broken := damaged_outputs(control, ready["stages"], output)):
         log.error("inputs_kept", episode=control.path.name, reason="an output is damaged", outputs=broken)
         return False
@@ -100,7 +101,13 @@ def damaged_outputs(control: ControlDir, stages: Iterable[str], output: Path) ->
     return lost + [line for done in records.values() for line in checkpoint.damage(done, output)]
 
 
-def _removable(episode: Episode, frames: Frames, published: Collection[str]) -> Frames:
+def listed_inputs(ready: Mapping[str, Any]) -> Frames:
+    """The frames that the videos of a ready episode hold, as its marker lists them."""
+    inputs: Frames = ready.get("inputs", {})
+    return inputs
+
+
+def _encoded(episode: Episode, frames: Frames, published: Collection[str]) -> Frames:
     """The frames of those cameras whose video this pipeline published: one without an encode stage removes nothing."""
     encoded = [camera for camera in episode.cameras if camera.frames and str(camera.video) in published]
     folders = {_folder(camera, episode) for camera in encoded}

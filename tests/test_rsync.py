@@ -27,7 +27,7 @@ LARGE = random.Random(9).randbytes(6 << 20)
 
 
 @pytest.fixture
-def site(sshd: Sshd, tmp_path: Path) -> RsyncSite:  # noqa: F811
+def site(sshd: Sshd, tmp_path: Path) -> RsyncSite:
     return RsyncSite(sshd, tmp_path / "folder")
 
 
@@ -49,7 +49,7 @@ def staged(site: RsyncSite) -> list[Path]:
     return [path for path in site.root.glob(".episoded/staged/*") if path.is_file()]
 
 
-def test_a_transfer_that_was_cut_goes_on_from_there(site, place, sshd, tmp_path):  # noqa: F811
+def test_a_transfer_that_was_cut_goes_on_from_there(site, place, sshd, tmp_path):
     listed = files(tmp_path / "source", {"a.mp4": LARGE})
     place(site).probe()
     with Wire(sshd.port) as wire:
@@ -113,7 +113,7 @@ def test_the_publisher_brings_a_dataset_there(site, tmp_path):
     assert episoded("verify", arm, "--remote", config=config).code == 1
 
 
-def test_nobody_there(site, place, sshd):  # noqa: F811
+def test_nobody_there(site, place, sshd):
     site.settings["ssh"] = sshd.command.replace(f"-p {sshd.port}", "-p 9")
     with pytest.raises(TransientError) as raised:
         place(site).probe()

@@ -27,7 +27,7 @@ LARGE = random.Random(9).randbytes(2 * PART + 1000)
 
 
 @pytest.fixture
-def site(moto_server: MotoServer) -> S3Site:  # noqa: F811
+def site(moto_server: MotoServer) -> S3Site:
     made = S3Site(moto_server, f"bucket-{uuid.uuid4().hex}")
     made.settings["part_bytes"] = "5 MiB"
     return made

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .. import target as targets
+from ..config import with_inputs_kept, with_stage_settings
 from ..errors import ExitCode, UsageError
 from ..target import Target
 from .options import WORK, ConfigOption, PathArgument, settings
@@ -38,6 +39,9 @@ def process(
         int, typer.Option(min=-1, metavar="N", help="Only the first N episodes that are not finished yet; -1: all.")
     ] = -1,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes to work with; default: [workers] cpu.")] = None,
+    keep_inputs: Annotated[
+        bool, typer.Option("--keep-inputs", help="Remove no frames, whatever the pipeline says.")
+    ] = False,
     profile: Annotated[
         str | None, typer.Option(metavar="NAME", rich_help_panel=_ENCODE, help="training, brief, lerobot, archive.")
     ] = None,
@@ -65,6 +69,8 @@ def process(
     target = targets.find(path, chosen, pipeline=pipeline, output=output)
     _refuse_idle_video(target, chosen)
     chosen = _with_encode(chosen, target.drop.pipeline, encode)
+    if keep_inputs:
+        chosen = with_inputs_kept(chosen, target.drop.pipeline)
     raise typer.Exit(_process(target, chosen, limit, bars=sys.stdout.isatty() and not verbose))
 
 
@@ -90,8 +96,6 @@ def _for_this_call(config: "Config", workers: int | None, verbose: bool) -> "Con
 
 def _with_encode(config: "Config", name: str, changes: dict[str, Any]) -> "Config":
     """The configuration with other settings of the encode stage in one pipeline."""
-    from ..config import with_stage_settings
-
     named = {key: value for key, value in changes.items() if value is not None}
     if "profile" in named:  # a profile is meant whole: what the configuration changes on top of its own does not count
         named = {**dict.fromkeys(_ON_TOP_OF_A_PROFILE), "options": {}, **named}

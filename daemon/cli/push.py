@@ -45,7 +45,9 @@ def push(
     ] = "never",
     fallback_encode: Annotated[
         bool,
-        typer.Option("--fallback-encode", help="While the server is out of reach, encode here; push the videos later."),
+        typer.Option(
+            "--fallback-encode", help="While the server is out of reach, encode here, and push the videos instead."
+        ),
     ] = False,
     attempts: Annotated[
         int, typer.Option(min=1, help="Without --watch: how often the server is tried before giving up.")
@@ -94,13 +96,15 @@ def _server(dataset: Path, destination: str, name: str | None, ssh: list[str]) -
 def _once(pusher: "Pusher", display: "Lines", attempts: int, *, fallback: bool) -> ExitCode:
     """Everything that is whole now."""
     episodes, others = pusher.finished(still=False)
-    try:
-        pusher.patiently(lambda: pusher.push_all(episodes), attempts=attempts)
-    except TransientError as error:
-        if fallback:
-            _encode_here(pusher, display, episodes)
-        raise NotAvailableError(error.code, error.message, "the same command goes on from what arrived") from error
-    return _conclude(pusher, display, episodes, others)
+    while True:
+        try:
+            pusher.patiently(lambda: pusher.push_all(episodes), attempts=attempts)
+            return _conclude(pusher, display, episodes, others)
+        except TransientError as error:
+            if not fallback or not _encode_next(pusher, display, episodes):
+                hint = "the same command goes on from what arrived"
+                raise NotAvailableError(error.code, error.message, hint) from error
+            attempts = 1
 
 
 def _watch(pusher: "Pusher", display: "Lines", *, fallback: bool) -> ExitCode:
@@ -115,20 +119,22 @@ def _watch(pusher: "Pusher", display: "Lines", *, fallback: bool) -> ExitCode:
             if not error.retryable and error.code != "not_a_dataset":  # it is about to be recorded
                 raise
             if fallback and isinstance(error, TransientError):
-                _encode_here(pusher, display, episodes)
+                _encode_next(pusher, display, episodes)
         pusher.stop.wait(LOOK_S)
     return _conclude(pusher, display, episodes, others)
 
 
-def _encode_here(pusher: "Pusher", display: "Lines", episodes: list[str]) -> None:
+def _encode_next(pusher: "Pusher", display: "Lines", episodes: list[str]) -> bool:
+    """Encode one episode here, then the server is asked again; False when there is none left."""
     from ..push.fallback import encode
 
-    for episode in episodes:
-        if pusher.stop.is_set():
-            return
-        if episode not in pusher.encoded and pusher.has_frames(episode):
-            pusher.encoded.add(episode)
-            display.encoded(episode or "dataset", done=encode(pusher.root, episode))
+    waiting = (episode for episode in episodes if episode not in pusher.encoded and pusher.has_frames(episode))
+    episode = None if pusher.stop.is_set() else next(waiting, None)
+    if episode is None:
+        return False
+    pusher.encoded.add(episode)
+    display.encoded(episode or "dataset", encode(pusher.root, episode, pusher.stop))
+    return True
 
 
 def _conclude(pusher: "Pusher", display: "Lines", episodes: list[str], others: "list[Waiting]") -> ExitCode:

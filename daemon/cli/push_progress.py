@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rich.padding import Padding
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
@@ -57,10 +57,14 @@ class Lines:
             self.say("held", f"{error.message}; tried again, first in {pause_s:.0f} s", "yellow")
         self._held = error.code
 
-    def encoded(self, name: str, *, done: bool) -> None:
-        """An episode was encoded here instead."""
-        words = ("encoded", "green") if done else ("failed", "red")
-        self.say(words[0], f"{name}  here, by `episoded process`", words[1])
+    def encoded(self, name: str, outcome: Literal["encoded", "failed", "interrupted"]) -> None:
+        """An episode was encoded here instead, or not."""
+        words = {
+            "encoded": ("encoded", f"{name}  here, by `episoded process`; its frames stay", "green"),
+            "failed": ("failed", f"{name}  here, by `episoded process`; `episoded show` tells why", "red"),
+            "interrupted": ("stopped", f"{name}  being encoded here; goes on from there", "yellow"),
+        }
+        self.say(*words[outcome])
 
     def concluded(self, pusher: Pusher, there: int, others: Sequence[Waiting], *, whole: bool) -> None:
         """The last lines."""

@@ -123,9 +123,9 @@ class Pusher:
         return "just written" if still and mark != before else ""
 
     def has_frames(self, episode: str) -> bool:
-        """Whether there is anything to encode, and the server has not confirmed it."""
+        """Whether there is anything left to encode, and the server has not confirmed it."""
         shipment = shipments.pack(self._layout(), self.root, episode)
-        return _has_frames(shipment) and not self.receipts.files(shipment.name)
+        return shipment.frames and not shipment.verified and not self.receipts.files(shipment.name)
 
     def push(self, episode: str) -> bool:
         """See to it that the server has this episode (or, "", the dataset) and has confirmed it.
@@ -134,11 +134,16 @@ class Pusher:
         """
         shipment = shipments.pack(self._layout(), self.root, episode)
         known = self.receipts.digest(shipment)
-        if known and not (self.delete_frames and _has_frames(shipment)):
+        if known and not (self.delete_frames and shipment.frames):
             return False
         manifest = b"" if known else shipment.manifest()
-        digest = known or hashlib.sha256(manifest).hexdigest()
+        digest = known or _digest(manifest)
         seen = self.server.look(shipment)
+        if seen.state != "absent" and seen.digest != digest and shipment.verified:
+            # What arrived before the server was out of reach, and we encoded: it did not come to our receipt.
+            recorded = shipments.pack(self._layout(), self.root, episode, as_recorded=True)
+            if _digest(recorded.manifest()) == seen.digest:
+                shipment, manifest, digest = recorded, recorded.manifest(), seen.digest
         sent = not (seen.state == "received" and seen.digest == digest)
         if sent:
             self._bring(shipment, manifest or shipment.manifest(), digest, seen)
@@ -253,8 +258,8 @@ class Pusher:
             )
 
 
-def _has_frames(shipment: Shipment) -> bool:
-    return any(file.path.lower().endswith(".png") for file in shipment.files)
+def _digest(manifest: bytes) -> str:
+    return hashlib.sha256(manifest).hexdigest()
 
 
 def _concerns_all(error: EpisodedError) -> bool:

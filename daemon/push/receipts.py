@@ -16,6 +16,7 @@ from episoded.processors.errors import InputError
 from .. import fsio
 from ..control import CONTROL, SCHEMA, read_json, to_json
 from ..errors import NotAvailableError, UnknownTargetError
+from .encoded import is_frame
 from .shipment import Sent
 
 if TYPE_CHECKING:
@@ -43,10 +44,10 @@ class Receipts:
         record = read_json(self._path(shipment.name))
         if not record:
             return None
-        known = {path: (size, mtime) for path, size, mtime in record["files"]}
+        known = {file.path: _of(file) for file in self.files(shipment.name)}
         changed = [file.path for file in shipment.files if known.get(file.path, _of(file)) != _of(file)]
         if not changed:
-            return str(record["manifest"]) if shipment.id or len(known) >= len(shipment.files) else None
+            return str(record["manifest"]) if shipment.id or len(record["files"]) >= len(shipment.files) else None
         if not shipment.id:
             return None
         raise InputError(
@@ -61,16 +62,19 @@ class Receipts:
         return {name for name in names if name != "dataset"}
 
     def files(self, name: str) -> list[Sent]:
-        """What was confirmed of a shipment of this name."""
-        record = read_json(self._path(name)) or {"files": []}
-        return [Sent(*file) for file in record["files"]]
+        """What was confirmed of a shipment of this name: what was sent, and the frames that videos among it hold."""
+        record = read_json(self._path(name)) or {}
+        return [Sent(*file) for key in ("files", "instead_of") for file in record.get(key, ())]
 
     def write(self, shipment: Shipment, digest: str) -> None:
         """Durable before it returns."""
         path = self._path(shipment.name)
         fsio.make_dirs(path.parent, below=self._root)
-        files = [(file.path, file.size, file.mtime_ns) for file in shipment.files]
-        content = to_json({"schema": SCHEMA, "manifest": digest, "files": files})
+        files, held = (
+            [(file.path, file.size, file.mtime_ns) for file in listed]
+            for listed in (shipment.files, shipment.instead_of)
+        )
+        content = to_json({"schema": SCHEMA, "manifest": digest, "files": files, "instead_of": held})
         fsio.replace(path, content, fsio.read_or_none(path))
 
     def _path(self, name: str) -> Path:
@@ -103,15 +107,11 @@ def _of(file: Sent) -> tuple[int, int]:
 
 
 def without_frames(root: Path, files: list[Sent]) -> int:
-    """Remove the PNG frames among `files`, each only while it is the one that was confirmed; how many went."""
+    """Remove the frames among `files`, each only while it is the one that was confirmed; how many went."""
     removed, folders = 0, set()
     for file in files:
         path = root / file.path
-        if (
-            path.suffix.lower() == ".png"
-            and path.is_file()
-            and (path.stat().st_size, path.stat().st_mtime_ns) == _of(file)
-        ):
+        if is_frame(file.path) and path.is_file() and (path.stat().st_size, path.stat().st_mtime_ns) == _of(file):
             fsio.remove(path)
             folders.add(path.parent)
             removed += 1

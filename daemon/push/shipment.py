@@ -2,6 +2,7 @@
 
 An episode of a LeRobot v2.x dataset is every file with its number in the path, and its lines in the files of `meta/`
 that grow with each episode; one of DROID is a folder. Anything else is sent as a dataset, when all of it is whole.
+Of what was encoded here already the videos go, in place of their frames.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from episoded.processors.errors import InputError
 from episoded.processors.formats.names import is_ignored
+
+from .encoded import encoded, is_frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -51,13 +54,16 @@ class Sent:
 class Shipment:
     """`id`: of the episode, empty for a whole dataset. `files`: sorted by path.
 
-    `grows`: files of the dataset (`meta/`) grow with the episode.
+    `grows`: files of the dataset (`meta/`) grow with the episode. `instead_of`: frames that are not sent, because
+    videos among the files hold them; `verified`: path of such a video -> its sha256 when it was compared with them.
     """
 
     root: Path
     id: str
     files: tuple[Sent, ...]
     grows: bool = False
+    instead_of: tuple[Sent, ...] = ()
+    verified: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -69,9 +75,27 @@ class Shipment:
         """For people and for folders."""
         return self.id or "dataset"
 
+    @property
+    def frames(self) -> bool:
+        """Whether recorded pictures lie here, to be sent or held by what is sent."""
+        return bool(self.instead_of) or any(is_frame(file.path) for file in self.files)
+
     def manifest(self) -> bytes:
-        """sha256 and path of every file, as sha256sum writes and checks them."""
-        return b"".join(b"%s  %s\n" % (_digest(self.root / file.path), file.path.encode()) for file in self.files)
+        """sha256 and path of every file, as sha256sum writes and checks them.
+
+        Raises InputError (`video_damaged`) for a video that is not what was compared with the frames it stands for.
+        """
+        digests = {file.path: _digest(self.root / file.path) for file in self.files}
+        damaged = [path for path, digest in self.verified.items() if digests[path] != digest.encode()]
+        if damaged:
+            raise InputError(
+                "video_damaged",
+                f"{self.root / damaged[0]} is not what was read back when it was encoded",
+                f"its frames are still here: `episoded retry {self.root} --from encode`, then push again"
+                if self.instead_of
+                else "its frames are no longer here: put an undamaged copy of the video in its place",
+            )
+        return b"".join(b"%s  %s\n" % (digest, path.encode()) for path, digest in digests.items())
 
 
 def is_by_episode(layout: Format, root: Path, episode: str) -> bool:
@@ -79,17 +103,31 @@ def is_by_episode(layout: Format, root: Path, episode: str) -> bool:
     return layout.name == LINED or layout.folder(root, episode) is not None
 
 
-def pack(layout: Format, root: Path, episode: str) -> Shipment:
+def pack(layout: Format, root: Path, episode: str, *, as_recorded: bool = False) -> Shipment:
     """Everything that belongs to an episode and to no other; the whole dataset for "".
 
-    Raises InputError (`name_unusable`, `symlink`, `episode_unknown`).
+    `as_recorded`: its frames, and nothing that was made of them here. Raises InputError (`name_unusable`, `symlink`).
     """
     if not episode:
-        return Shipment(root, "", _looked_at(root, (path for _, path in _walk(root, lambda _: True))))
+        whole = Shipment(root, "", _looked_at(root, (path for _, path in _walk(root, lambda _: True))))
+        return _without_frames(whole, layout.listing(root).episodes, as_recorded=as_recorded)
     if folder := layout.folder(root, episode):
         return Shipment(root, episode, _looked_at(root, (path for _, path in _walk(folder, lambda _: True))))
     index = _index(episode)
-    return Shipment(root, episode, _looked_at(root, _files(root, lambda number: number == index)), grows=True)
+    packed = Shipment(root, episode, _looked_at(root, _files(root, lambda number: number == index)), grows=True)
+    return _without_frames(packed, [episode], as_recorded=as_recorded)
+
+
+def _without_frames(shipment: Shipment, episodes: Iterable[str], *, as_recorded: bool) -> Shipment:
+    """Leave out the frames that videos made here hold; none, where one is not the one that its video was made of."""
+    known = encoded(shipment.root, episodes)
+    if as_recorded:
+        return replace(shipment, files=tuple(file for file in shipment.files if file.path not in known.made))
+    if not known.holds({file.path: (file.size, file.mtime_ns) for file in shipment.files}):
+        return shipment
+    kept = tuple(file for file in shipment.files if file.path not in known.frames)
+    held = tuple(file for file in shipment.files if file.path in known.frames)
+    return replace(shipment, files=kept, instead_of=held, verified=known.made)
 
 
 def shared_files(root: Path) -> tuple[list[str], list[str]]:
