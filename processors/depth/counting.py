@@ -67,11 +67,14 @@ class Counting:
         if self._counting is not None and self._counting.ready:
             self.settle()
 
-    def settle(self) -> None:
-        """Wait until the video is decoded. Raises what was wrong with it, and `PromiseBroken`: see `frames` again."""
+    def settle(self, made: int = 0) -> None:
+        """Wait until the video is decoded, with `made` frames made.
+
+        Raises what was wrong with the video, and `PromiseBroken`: see `frames` again.
+        """
         before = self.frames
         if self._counting is not None:
-            self.frames = self._counted(before.count)
+            self.frames = self._counted(made)
         if self.frames != before:
             raise PromiseBroken
 
@@ -83,10 +86,9 @@ class Counting:
         except EpisodedError:
             self.settle()
             raise
-        self.settle()
+        self.settle(self.frames.count)
 
     def _counted(self, made: int) -> CameraFrames:
-        """Wait for it; where `made` frames are made, the work itself waits, else nothing is known yet."""
         assert self._counting is not None
         counting, self._counting = self._counting, None
 
