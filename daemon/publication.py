@@ -89,14 +89,22 @@ def _keep(path: Path, name: Path, output: Path) -> None:
 
 
 def discard_unpublished(scratch: Path) -> None:
-    """Empty a private folder of everything that has no public name.
+    """Empty a private folder of everything that has no public name, and remove it when nothing is left in it.
 
     Half-made videos must not pile up over attempts on a disk that is full already. What is linked to a public name
     costs no space, and proves to `_is_ours` that a file without a checkpoint was made by us.
     """
-    for path in sorted(scratch.rglob("*")):
+    for path in sorted(scratch.rglob("*"), reverse=True):  # what is in a folder before the folder
         if path.is_symlink() or (path.is_file() and path.stat().st_nlink == 1):
             fsio.remove(path)
+        elif path.is_dir():
+            _remove_if_empty(path)
+    _remove_if_empty(scratch)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _link_into_place(source: Path, target: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 from pathlib import Path
@@ -35,6 +36,8 @@ from droid_data import (
 )
 from episoded.daemon.chain import Hooks, Work, work_on
 from episoded.daemon.config import Pipeline
+from episoded.processors.errors import InputError
+from episoded.processors.formats.droid_state import read_state
 from lerobot_data import recording
 from recordings import tiny
 
@@ -261,6 +264,21 @@ class TestWrongEpisodes:
         record = fails_with(root, tmp_path / "out")
         assert (record["code"], record["retryable"]) == ("h5_unreadable", False)
 
+    def test_damage_anywhere_is_called_damage(self, tmp_path: Path) -> None:
+        """Overwritten bytes; those of a table of names were taken for states that were never recorded."""
+        source = episode_folder(tree(tmp_path / "droid")) / "trajectory.h5"
+        whole, chance, codes = source.read_bytes(), random.Random(1), []
+        for _ in range(150):
+            at, size = chance.randrange(len(whole)), chance.choice([16, 512, 4096])
+            filling = chance.choice([bytes(size), chance.randbytes(size)])
+            source.write_bytes((whole[:at] + filling + whole[at + size :])[: len(whole)])
+            try:
+                read_state(source)
+            except InputError as error:
+                codes.append(error.code)
+        assert set(codes) == {"h5_unreadable"}
+        assert len(codes) > 20
+
     def test_a_trajectory_that_is_not_there(self, tmp_path: Path) -> None:
         root = tree(tmp_path / "droid")
         (episode_folder(root) / "trajectory.h5").unlink()
@@ -304,7 +322,9 @@ class TestInterrupted:
             return 2 if list(tmp_path.glob("out/.episoded/*/g000001/tracks/tracks.npz")) else 0
 
         assert work_on(Work(root, tmp_path / "out", interrupted, "droid", PIPELINE), Hooks(stop=stop)) == "released"
-        assert [path for path in (tmp_path / "out").rglob("*") if path.suffix in (".npz", ".json")] == []
+        left = [path for path in (tmp_path / "out").rglob("*") if path.suffix not in (".claim", ".failed", ".released")]
+        controls = {tmp_path / "out/.episoded", *(tmp_path / "out/.episoded" / uuid for uuid in (spoiled, interrupted))}
+        assert {*left} == controls | {tmp_path / "out/.episoded" / spoiled / "failed"}
         assert work_on(Work(root, tmp_path / "out", interrupted, "droid", PIPELINE)) == "ready"
 
     def test_killed_at_any_moment_it_is_finished_by_the_next_call(self, tmp_path: Path) -> None:

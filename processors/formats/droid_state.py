@@ -5,6 +5,7 @@ Opened read-only and without HDF5's own locks, which network drop folders do not
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _STATE: Final = "observation/robot_state"
 _RESTORE: Final = "copy this file again from the data set, then retry"
 _EXTERNAL: Final = 1
+_NAME: Final = re.compile(r"[\w./ -]+", re.ASCII)
 #: Rows per second of a recording that can be believed.
 _SLOWEST, _FASTEST = Fraction(1, 10), Fraction(240)
 
@@ -132,7 +134,7 @@ class _Reading:
     def state(self) -> RobotState:
         kinds = self._kinds()
         groups = self._group("observation/camera_extrinsics")
-        known = {key.split("_")[0] for key in groups}
+        known = {key.split("_")[0] for key in self._names(groups)}
         stale = tuple(sorted(known - kinds.keys())) if kinds else ()
         robot = self._group(_STATE)
         return RobotState(
@@ -147,16 +149,32 @@ class _Reading:
             intrinsics={serial: rows[0] for serial, rows in self._intrinsics(kinds).items()},
             kinds=kinds,
             stale=stale,
-            notes=tuple(self.notes),
+            notes=tuple(dict.fromkeys(self.notes)),
         )
 
     def _needed(self, name: str) -> Any:
         import h5py
 
-        dataset = self.file.get(f"{_STATE}/{name}")
+        dataset = self._at(f"{_STATE}/{name}")
         if not isinstance(dataset, h5py.Dataset) or dataset.ndim == 0 or dataset.dtype.kind not in "fiu":
             raise InputError("state_missing", f"{self.path} has no numbers at {_STATE}/{name}", _RESTORE)
         return dataset
+
+    def _at(self, name: str) -> Any:
+        """What is called so, None when nothing is. Raises KeyError when that cannot be told: the file is damaged.
+
+        `get` calls both the same: nothing there.
+        """
+        try:
+            return self.file[name]
+        except KeyError as error:
+            if "doesn't exist" not in str(error):
+                raise
+        names: list[str] = []
+        self.file.visit(names.append)
+        if mangled := [found for found in names if not _NAME.fullmatch(str(found))]:
+            raise KeyError(f"{mangled[0]!r} is no name that a recorder writes")
+        return None
 
     def _required(self, name: str, shape: tuple[int, ...]) -> Any:
         dataset = self._needed(name)
@@ -189,13 +207,22 @@ class _Reading:
         group = self.file.get(name)
         return group if isinstance(group, h5py.Group) else {}
 
+    def _names(self, group: Any) -> list[str]:
+        """What is in a group. A name that is no text any more is damage in one place of the file."""
+        names = list(group)
+        self.notes += [
+            f"{group.name} has a damaged name, {name!r}: not used" for name in names if isinstance(name, bytes)
+        ]
+        return [name for name in names if isinstance(name, str)]
+
     def _kinds(self) -> dict[str, str]:
         """The cameras that were there, and which rode on the wrist: the one list that holds no stale ones."""
         kinds = {}
-        for serial, dataset in self._group("observation/camera_type").items():
+        group = self._group("observation/camera_type")
+        for serial in self._names(group):
             try:
-                first = int(dataset[()].reshape(-1)[0])
-            except (AttributeError, IndexError, OSError, RuntimeError, TypeError, ValueError):
+                first = int(group[serial][()].reshape(-1)[0])
+            except (AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError):
                 self.notes.append(f"observation/camera_type/{serial} cannot be read: not used")
             else:
                 kinds[serial] = "external" if first == _EXTERNAL else "wrist"
@@ -207,7 +234,7 @@ class _Reading:
         self, name: str, ending: str, kinds: Mapping[str, str], shape: tuple[int, ...], dtype: str = "float64"
     ) -> dict[str, Any]:
         group = self._group(name)
-        serials = [key.removesuffix(ending) for key in group if key.endswith(ending)]
+        serials = [key.removesuffix(ending) for key in self._names(group) if key.endswith(ending)]
         wanted = [serial for serial in serials if serial.isdigit() and (not kinds or serial in kinds)]
         found = {serial: self._optional(group, f"{serial}{ending}", shape, dtype) for serial in wanted}
         return {serial: rows for serial, rows in found.items() if rows is not None}
