@@ -11,7 +11,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from . import finish
 from .control import read_json
@@ -25,10 +25,12 @@ from .supervisor import Supervisor
 from .work import prepare_output, work_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from .config import Config
+    from .jobs import Kind
+    from .publisher.jobs import Answer
     from .scan import DatasetView, DropView, EpisodeView
     from .supervisor import Ending, Slot
 
@@ -104,6 +106,16 @@ def plan(view: DropView, config: Config) -> Plan:
     return Plan(tuple(job for job in turns if job), tuple(left), ready)
 
 
+def recognitions(view: DropView, config: Config, found: Mapping[Path, tuple[Answer, ...]]) -> tuple[Job, ...]:
+    """Jobs for what destinations have already: it is compared with what lies here, and not made if it is the same."""
+    episodes = ((dataset, episode) for dataset in view.datasets for episode in dataset.episodes)
+    return tuple(
+        replace(_job("recognise", dataset, episode, config), found=found[episode.control.path])
+        for dataset, episode in episodes
+        if episode.control.path in found
+    )
+
+
 def mend(view: DropView, config: Config) -> None:
     """Bring shared files of finished datasets up to date, where a recorder wrote them again; no change otherwise."""
     from .worker import StopRequests, perform
@@ -125,9 +137,7 @@ def export(view: DropView, config: Config) -> Iterator[tuple[bool, str]]:
             yield ended == "exported", words
 
 
-def _job(
-    kind: Literal["work", "tidy", "mend", "export"], dataset: DatasetView, episode: EpisodeView, config: Config
-) -> Job:
+def _job(kind: Kind, dataset: DatasetView, episode: EpisodeView, config: Config) -> Job:
     pipeline = config.pipelines[dataset.drop.pipeline]
     return Job(kind, work_for(dataset, episode.id, pipeline, config.workers.policy, lapsed=episode.lapsed))
 

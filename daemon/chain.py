@@ -20,18 +20,20 @@ from . import attempts, checkpoint, finish, stages
 from .checkpoint import Output, Record
 from .claim import Claim, Leases, take
 from .errors import Cancelled, ClaimLostError, EpisodedError, HandedOver, RetryableError
+from .origin import origin_of
 from .parts import KeptParts
 from .publication import apply_edit, discard_unpublished, publish_artifact
 from .publisher import receipts
 from .work import UNHEARD, Hooks, Work
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from episoded.processors.base import Processor, Unit
     from episoded.processors.episode import Episode
 
+    from .origin import Origin
 
 log = structlog.get_logger()
 
@@ -42,7 +44,7 @@ Ended = Literal["ready", "failed", "waiting", "released", "handed_over", "lost",
 
 def work_on(work: Work, hooks: Hooks = UNHEARD, leases: Leases | None = None) -> Ended:
     """Claim one episode, run its chain, record how it ended. Raises NotAvailableError when it cannot be claimed."""
-    claim = take(work.control, leases, work.lapsed)
+    claim = take(work.control, leases, work.lapsed, work.pipeline.name)
     chain = Chain(work, claim, hooks)
     episode_log = log.bind(dataset=str(work.root), episode=work.episode_id, generation=claim.generation)
     episode_log.info("claimed")
@@ -107,7 +109,7 @@ class Chain:
             self.stage = stage
             self._run_stage(stage, processor, episode)
         self.stage = "ready"
-        finish.make_ready(self.claim, self.work.pipeline, episode, frames)
+        finish.make_ready(self.claim, self.work.pipeline, episode, frames, self._origin(processors, episode))
         self._tidy()
 
     def _sweep(self) -> None:
@@ -241,6 +243,24 @@ class Chain:
         digest = _combined(checkpoint.inputs_digest(inputs) for inputs in left) if len(left) == len(units) else None
         params = checkpoint.params_digest(self.work.pipeline.params[stage])
         return digest is None or (record.made_with(processor.version, params) and digest == record.inputs)
+
+    def _origin(self, processors: Mapping[str, Processor], episode: Episode) -> Origin | None:
+        """What the result may be known by at its destinations; None where nobody will ask.
+
+        Of what the stages have read: inputs that are not those of the checkpoints any more say nothing of the outputs.
+        """
+        if not (self.work.pipeline.destinations and formats.by_name(self.work.format).standalone):
+            return None
+        origin = origin_of(episode, self.work.pipeline)
+        for stage, record in checkpoint.read_all(self.control, origin or ()):
+            units = processors[stage].units(episode, self.work.pipeline.params[stage])
+            if not self._fresh(record, processors[stage], stage, units):
+                raise RetryableError(
+                    "inputs_changed",
+                    f"{stage}: input files were replaced while the episode was being processed",
+                    "the upload was not complete; the episode is tried again by itself",
+                )
+        return origin
 
     def _supersede_after(self, stage: str) -> None:
         """Take this stage's record and the later stages' out of force before the first unit runs.

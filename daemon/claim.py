@@ -156,11 +156,12 @@ class Claim:
         os.close(self.fd)
 
 
-def take(control: ControlDir, leases: Leases | None = None, lapsed: int = 0) -> Claim:
+def take(control: ControlDir, leases: Leases | None = None, lapsed: int = 0, pipeline: str | None = None) -> Claim:
     """Claim the episode for this process.
 
-    `lapsed`: the generation whose lease a longer-lived observer saw run out. Raises NotAvailableError when the episode
-    is final, or alive in other hands, or another process was faster.
+    `lapsed`: the generation whose lease a longer-lived observer saw run out. `pipeline`: through which it goes.
+
+    Raises NotAvailableError when the episode is final, or alive in other hands, or another process was faster.
     """
     leases = leases or Leases()
     markers = control.markers()
@@ -171,7 +172,7 @@ def take(control: ControlDir, leases: Leases | None = None, lapsed: int = 0) -> 
     control.create()
     generation = markers.generation + 1
     try:
-        fd = fsio.publish_locked(control.claim(generation), to_json(_owner(generation)))
+        fd = fsio.publish_locked(control.claim(generation), to_json(_owner(generation, pipeline)))
     except FileExistsError:
         raise NotAvailableError("claimed", f"{control.path.name}: another process was faster", "") from None
     claim = Claim(control, generation, fd)
@@ -196,7 +197,7 @@ def _require_open(control: ControlDir, ready: bool, failed: bool) -> None:
         raise NotAvailableError("already_failed", f"{control.path.name} has failed", "`episoded retry` tries again")
 
 
-def _owner(generation: int) -> dict[str, Any]:
+def _owner(generation: int, pipeline: str | None) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "gen": generation,
@@ -206,5 +207,6 @@ def _owner(generation: int) -> dict[str, Any]:
         "pid": os.getpid(),
         "start_time": process_started(os.getpid()),
         "version": product_version(),
+        "pipeline": pipeline,
         "at": time.time(),
     }

@@ -6,7 +6,7 @@ import collections
 import math
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import structlog
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from .config import Config
     from .jobs import Kind
+    from .publisher.inquiry import Inquiry
     from .scan import DatasetView, DropView, EpisodeView
     from .supervisor import Ending
 
@@ -50,9 +51,11 @@ class Dispatcher:
         guard: Guard | None = None,
         clock: Callable[[], float] = time.monotonic,
         alive: Callable[[], None] = lambda: None,
+        inquiry: Inquiry | None = None,
     ) -> None:
         self._config = config
         self._alive = alive
+        self._inquiry = inquiry
         self._guard = guard or Guard(config.guard)
         self._clock = clock
         self._tracker = UploadTracker(clock)
@@ -90,6 +93,8 @@ class Dispatcher:
             self._exports.ended(ending)
             return
         self._ended.add(path)
+        if ending.job.kind == "recognise" and self._inquiry and ending.ended != "found":
+            self._inquiry.other(path)
         (self._handed_over.add if ending.ended == "handed_over" else self._handed_over.discard)(path)
         self._stumbles.ended(ending)
 
@@ -124,7 +129,8 @@ class Dispatcher:
         pipeline = self._config.pipelines[dataset.drop.pipeline]
         devices = gpus.without(pipeline) if devices is None else devices
         policy = self._config.workers.policy
-        return Job(kind, work_for(dataset, episode.id, pipeline, policy, threads, episode.lapsed, devices))
+        found = self._inquiry.found(episode.control.path) if self._inquiry and kind == "recognise" else ()
+        return Job(kind, work_for(dataset, episode.id, pipeline, policy, threads, episode.lapsed, devices), found)
 
     def _submit_complete(self, dataset: DatasetView) -> bool:
         arriving = [episode for episode in dataset.episodes if episode.state is State.ARRIVING]
@@ -220,7 +226,10 @@ class Dispatcher:
         for episode in dataset.episodes:
             if episode.state is not State.PENDING or episode.control.path in skip:
                 continue
-            gpu = self._wants_gpu(("work", dataset, episode), gpus)
+            kind = self._kind_of(episode)
+            if kind is None:
+                continue
+            gpu = self._wants_gpu((kind, dataset, episode), gpus)
             if gpu and not gpus.ids:
                 self.held[str(episode.control.path)] = NO_GPU
             if not room.has(gpu=gpu):
@@ -229,7 +238,17 @@ class Dispatcher:
             if episode.markers.generation == 0 and not self._is_complete(dataset, episode, marked=True):
                 continue
             room.take(gpu=gpu)
-            yield "work", dataset, episode
+            yield kind, dataset, episode
+
+    def _kind_of(self, episode: EpisodeView) -> Literal["work", "recognise"] | None:
+        """Whether a pending episode is to be worked on or was made elsewhere; None: that is being asked."""
+        path = episode.control.path
+        if self._inquiry is None:
+            return "work"
+        if name := self._inquiry.waits(path):
+            self.held[str(path)] = f"{name} is asked whether it has it already"
+            return None
+        return "recognise" if self._inquiry.found(path) else "work"
 
     def _is_untidy(self, dataset: DatasetView, episode: EpisodeView) -> bool:
         """A finisher was killed between `ready` and `cleaned`, or waited for receipts that are all there now.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from .claim import Claim
     from .config import Pipeline
+    from .origin import Origin
 
 log = structlog.get_logger()
 
@@ -28,8 +29,12 @@ log = structlog.get_logger()
 Frames = dict[str, list[list[Any]]]
 
 
-def make_ready(claim: Claim, pipeline: Pipeline, episode: Episode, frames: Frames) -> None:
+def make_ready(
+    claim: Claim, pipeline: Pipeline, episode: Episode, frames: Frames, origin: Origin | None = None
+) -> None:
     """Publish `ready` once every listed output was read back and is as it was published.
+
+    `origin`: what another machine may know the result by.
 
     `frames`: what `list_frames` said before the first stage looked at them. A frame that was uploaded anew since it was
     encoded is in no video. `ready` lists the inputs that the videos hold and says what becomes of them; it is the only
@@ -57,6 +62,30 @@ def make_ready(claim: Claim, pipeline: Pipeline, episode: Episode, frames: Frame
         "at": time.time(),
         "inputs": _encoded(episode, frames, published),
         "remove": pipeline.remove_inputs,
+    }
+    record |= {"origin": origin} if origin else {}
+    fsio.publish(control.path / "ready", to_json(record))
+
+
+def make_ready_elsewhere(claim: Claim, pipeline: Pipeline, origin: Origin) -> None:
+    """Publish `found` and `ready` for an episode whose receipts are here and whose outputs are not.
+
+    No stage is said to be done, and no input may go: neither was its result read here.
+    """
+    control = claim.control
+    claim.check()
+    found = {"schema": SCHEMA, "at": time.time(), "destinations": pipeline.destinations}
+    fsio.publish(control.path / "found", to_json(found))
+    record = {
+        "schema": SCHEMA,
+        "gen": claim.generation,
+        "pipeline": pipeline.name,
+        "stages": [],
+        "at": time.time(),
+        "inputs": {},
+        "remove": "keep",
+        "origin": origin,
+        "found": pipeline.destinations,
     }
     fsio.publish(control.path / "ready", to_json(record))
 

@@ -72,7 +72,7 @@ class DestinationStory:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """One episode, whole."""
+    """One episode, whole. `found`: the destinations that had it before anything was made here."""
 
     schema: int
     dataset: str
@@ -89,6 +89,7 @@ class Story:
     failure: dict[str, Any] | None
     quality: dict[str, Any] | None
     destinations: tuple[DestinationStory, ...] = ()
+    found: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
@@ -101,14 +102,14 @@ def tell(dataset: DatasetView, episode: EpisodeView, stages: tuple[str, ...]) ->
     names = sorted(path.name for path in control.path.iterdir()) if control.path.is_dir() else []
     ready, cleaned = read_json(control.path / "ready") or {}, read_json(control.path / "cleaned") or {}
     done = sorted(episode.markers.stages_done - set(stages))
-    passed_over = set(stages) - set(ready["stages"]) if ready.get("stages") else set()
+    passed_over = set(stages) - set(ready["stages"]) if ready.get("stages") or ready.get("found") else set()
     return Story(
         schema=SCHEMA,
         dataset=str(dataset.root),
         output=str(dataset.output),
         episode=episode.id,
         format=dataset.format.name,
-        pipeline=ready.get("pipeline", dataset.drop.pipeline),
+        pipeline=_pipeline(control, episode, ready) or dataset.drop.pipeline,
         state=episode.state,
         pending=episode.markers.pending or dataset.marked,
         ready_at=ready.get("at"),
@@ -118,7 +119,14 @@ def tell(dataset: DatasetView, episode: EpisodeView, stages: tuple[str, ...]) ->
         failure=control.failure(episode.markers) or _last_failure(control, names),
         quality=read_json(control.path / "quality.json") or read_json(dataset.output / episode.id / "quality.json"),
         destinations=tuple(_destinations(control, episode)),
+        found=tuple(ready.get("found", ())),
     )
+
+
+def _pipeline(control: ControlDir, episode: EpisodeView, ready: dict[str, Any]) -> str | None:
+    """What it went through, as its last claimer says."""
+    claim = read_json(control.claim(episode.markers.generation)) or {}
+    return ready.get("pipeline") or claim.get("pipeline")
 
 
 def _destinations(control: ControlDir, episode: EpisodeView) -> Iterator[DestinationStory]:

@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from .chain import Work
+    from .publisher.jobs import Answer
 
-#: "mend" and "export" are about a dataset, for which its first episode stands.
-Kind = Literal["work", "tidy", "mend", "export"]
+#: "recognise": take what its destinations have for its result. "mend" and "export" are about a dataset, for which its
+#: first episode stands.
+Kind = Literal["work", "recognise", "tidy", "mend", "export"]
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a worker is asked to do with an episode, or with its dataset."""
+    """What a worker is asked to do with an episode, or with its dataset. `found`: what is to be recognised."""
 
     kind: Kind
     work: Work
+    found: tuple[Answer, ...] = ()
 
     @property
     def on_gpu(self) -> bool:

@@ -11,20 +11,24 @@ from . import checkpoint
 from .control import read_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from .scan import DatasetView, EpisodeView
 
 #: Columns of the table before and after the seconds of each stage.
 _BEFORE: Final = ("dataset", "episode", "format", "pipeline", "state", "attempts")
-_AFTER: Final = ("work_s", "elapsed_s", "files", "bytes", "began_at", "ready_at", "failed_stage", "code", "message")
+_AFTER: Final = (
+    *("work_s", "elapsed_s", "files", "bytes", "began_at", "ready_at", "failed_stage", "code", "message"),
+    "found_at",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One episode. `stages`: seconds of each stage that is done; `elapsed_s`: from the last claim to `ready`.
 
-    Times in Unix seconds; `files` and `bytes` are those of its artifacts. What is not known is None.
+    `found_at`: the destinations that had it, so that nothing was made here. Times in Unix seconds; `files` and `bytes`
+    are those of its artifacts. What is not known is None.
     """
 
     dataset: str
@@ -42,6 +46,7 @@ class Row:
     failed_stage: str | None = None
     code: str | None = None
     message: str | None = None
+    found_at: str | None = None
 
     @property
     def work_s(self) -> float:
@@ -77,11 +82,11 @@ def _row(dataset: DatasetView, episode: EpisodeView) -> Row:
         dataset=str(dataset.root),
         episode=episode.id,
         format=dataset.format.name,
-        pipeline=ready.get("pipeline", dataset.drop.pipeline),
+        pipeline=ready.get("pipeline") or claim.get("pipeline") or dataset.drop.pipeline,
         state=str(episode.state),
         attempts=markers.generation,
         stages={record.processor: record.seconds for record in sorted(records, key=lambda record: record.at)},
-        elapsed_s=round(ended - began, 3) if began and ended and ready.get("gen") == markers.generation else None,
+        elapsed_s=round(ended - began, 3) if began and ended and _made_here(ready, markers.generation) else None,
         files=sum(len(record.outputs) for record in records),
         bytes=sum(output.size for record in records for output in record.outputs),
         began_at=began,
@@ -89,7 +94,12 @@ def _row(dataset: DatasetView, episode: EpisodeView) -> Row:
         failed_stage=failure.get("stage"),
         code=failure.get("code"),
         message=failure.get("message"),
+        found_at=" ".join(ready["found"]) if ready.get("found") else None,
     )
+
+
+def _made_here(ready: Mapping[str, Any], generation: int) -> bool:
+    return ready.get("gen") == generation and not ready.get("found")
 
 
 def stages_in(found: Iterable[Row]) -> list[str]:
@@ -127,8 +137,12 @@ def failures(found: Iterable[Row]) -> list[tuple[str, int]]:
 
 
 def per_hour(found: Sequence[Row]) -> float | None:
-    """Episodes that became ready per hour, from the first claim to the last `ready`; None for fewer than two."""
-    ready = [(row.began_at, row.ready_at) for row in found if row.ready_at is not None and row.began_at is not None]
+    """Episodes that became ready per hour, from the first claim to the last `ready`; None for fewer than two.
+
+    Those that were found ready at their destinations are not counted.
+    """
+    made = [row for row in found if not row.found_at]
+    ready = [(row.began_at, row.ready_at) for row in made if row.ready_at is not None and row.began_at is not None]
     if len(ready) < 2:
         return None
     span = max(ended for _, ended in ready) - min(began for began, _ in ready)

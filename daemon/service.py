@@ -49,7 +49,8 @@ log = structlog.get_logger()
 class Service:
     """`episoded run`: everything between start and drained."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, remote_check: bool = True) -> None:
+        self._remote_check = remote_check
         self._wakeup = Wakeup()
         self._watcher = Watcher(self._wakeup.ring)
         self._stops = 0
@@ -60,12 +61,13 @@ class Service:
         self._use(config)
 
     def _use(self, config: Config) -> None:
+        config = config if self._remote_check else config.without_remote_check()
         self._config = config
         self._scanner = Scanner(config.drops)
-        self._dispatcher = Dispatcher(config, alive=self._say_alive)
+        self._publisher = Publisher(config)
+        self._dispatcher = Dispatcher(config, alive=self._say_alive, inquiry=self._publisher.inquiry)
         used = [config.pipelines[drop.pipeline] for drop in config.drops]
         self._supervisor = Supervisor(config, gpus=Gpus.of(config.workers, used))
-        self._publisher = Publisher(config)
 
     def run(self) -> None:
         """Serve until a signal drains it. Raises ConfigError when it cannot start."""

@@ -160,8 +160,9 @@ class Moving:
 class Destination:
     """One destination. `waiting`, `published`: episodes that are ready and have no receipt of it, and those that have.
 
-    Only a running service knows the rest: what it is `doing` there, the last commit, since when it is offline, the last
-    `trouble` and in how many seconds it is tried again. `blocked`: the destination, then episodes by reason.
+    `found`: how many of the latter were there before anything was made here. Only a running service knows the rest:
+    what it is `doing` there, the last commit, since when it is offline, the last `trouble` and in how many seconds it
+    is tried again. `blocked`: the destination, then episodes by reason.
     """
 
     name: str
@@ -169,6 +170,7 @@ class Destination:
     place: str
     waiting: int
     published: int
+    found: int
     blocked: tuple[Blocked, ...]
     doing: str | None = None
     moving: Moving | None = None

@@ -12,6 +12,7 @@ It is never stored. Anyone can derive it with `ls`.
     failed.000002         a `failed` that was retried: attempts count from generation 3 on
     manifest.<dest>       what of it goes to a destination: sizes and digests, fixed when the first byte moves
     published.<dest>      the receipt of a destination: read back from there; `published`: all of them are there
+    found                 its result was at its destinations already: nothing was made here
     blocked.<dest>        why it does not get there until somebody mends it
     published.<dest>.000001, blocked.<dest>.000001   those that are no longer in force
 """
@@ -52,7 +53,7 @@ class Markers:
 
     `generation` is the highest claim (0: never claimed), `outcome` how it ended ("failed", "released", or None while
     it runs or when its owner died). `retried_at` is the generation after which attempts count anew. `receipts` and
-    `blocked` are the destinations that have it, and those that cannot get it.
+    `blocked` are the destinations that have it, and those that cannot get it; `found`: they had it before it was made.
     """
 
     pending: bool = False
@@ -62,6 +63,7 @@ class Markers:
     cleaned: bool = False
     failed: bool = False
     published: bool = False
+    found: bool = False
     stages_done: frozenset[str] = frozenset()
     retried_at: int = 0
     receipts: frozenset[str] = frozenset()
@@ -101,6 +103,7 @@ def read_names(names: Iterable[str]) -> Markers:
         cleaned="cleaned" in plain,
         failed="failed" in plain,
         published="published" in plain,
+        found="found" in plain,
         stages_done=frozenset(stages),
         retried_at=retried,
         receipts=frozenset(at_destination["published"]),

@@ -26,6 +26,7 @@ from .control import ControlDir, to_json
 from .errors import Cancelled, EpisodedError, NotAvailableError
 from .jobs import Report
 from .publication import apply_edit
+from .recognise import recognise
 
 if TYPE_CHECKING:
     from .jobs import Job
@@ -88,6 +89,8 @@ def perform(job: Job, stop: StopRequests, tell: Any = None) -> tuple[str, str]:
     try:
         if job.kind == "tidy":
             return ("tidied" if finish.tidy(work.control, work.root, work.output) else "damaged"), ""
+        if job.kind == "recognise":
+            return recognise(work, job.found), ""
         if job.kind == "mend":
             edits = mending_edits(work.format, work.root, work.output)
             changed = [str(edit.target) for edit in edits if apply_edit(work.output, edit)]

@@ -6,6 +6,7 @@ They say what they did in lines on stdout. Where one has to wait, it waits until
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import fcntl
 import functools
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING
 import publishing
 import recordings
 import sites
-from episoded.daemon import chain, config, finish, fsio, locks, logs, service, temps
+from episoded.daemon import chain, config, finish, fsio, locks, logs, scan, service, temps
 from episoded.daemon.claim import take
 from episoded.daemon.control import ControlDir
 from episoded.daemon.dispatch import Dispatcher
@@ -31,6 +32,7 @@ from episoded.daemon.errors import NotAvailableError
 from episoded.daemon.guard import Guard
 from episoded.daemon.identity import process_started
 from episoded.daemon.jobs import Job
+from episoded.daemon.publisher import receipts
 from episoded.daemon.scan import Scanner
 from episoded.daemon.supervisor import Supervisor
 from episoded.daemon.watch import Watcher
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from watchdog.observers.api import BaseObserver
+
+    from episoded.daemon.publisher.jobs import Answer
 
 
 def say(*words: object) -> None:
@@ -166,6 +170,57 @@ def crash(source: str, folder: str, first: str, step: str) -> None:
         wrong += recordings.broken_laws(root) + recordings.leftovers(root) + original.missing_from(root)
         say(number, "; ".join(wrong) or "ok")
         shutil.rmtree(root)
+
+
+def crash_recognise(settings: str, raw: str, folder: str) -> None:
+    """Kill, at its n-th crash point, n = 1, 2, ..., who finds an episode at its destination; then go on.
+
+    What was left must be pending or published, never finished without a receipt; then it is recognised, or made.
+    """
+    from episoded.daemon import recognise, target, work
+    from episoded.daemon.publisher.ask import ask
+
+    logs.configure("critical")
+    chosen = config.load(Path(settings))
+
+    def view_of(output: Path) -> scan.DropView:
+        return target.find(Path(raw), chosen, pipeline="metadata-only", output=output).view()
+
+    def work_on(output: Path) -> work.Work:
+        (dataset,) = view_of(output).datasets
+        return work.work_for(dataset, dataset.episodes[0].id, chosen.pipelines["metadata-only"], chosen.workers.policy)
+
+    def found_in(output: Path) -> list[Answer]:
+        asked = ask([view_of(output)], chosen)
+        path = work_on(output).control.path
+        return [dataclasses.replace(one, control=path) for one in asked.get(path, ())]
+
+    def recognised(output: Path) -> None:
+        assert recognise.recognise(work_on(output), answers) == "found"
+
+    (first := Path(folder) / "0").mkdir()
+    answers = found_in(first)
+    in_child(lambda: recognised(first))
+    for number in range(1, 1 << 20):
+        (output := Path(folder) / str(number)).mkdir()
+        if not killed_at(number, output, recognised):
+            break
+        markers, wrong = work_on(output).control.markers(), []
+        if markers.ready and markers.receipts != {"there"}:
+            wrong.append("ready without a receipt")
+        if not markers.ready and number % 2:
+            wrong += ["its chain failed"] * (in_child(lambda output=output: chain.work_on(work_on(output))) != 0)
+            after = work_on(output).control.markers()
+            wrong += ["what was made says that it was found"] * bool(after.found or after.receipts or not after.ready)
+        elif not markers.ready:
+            wrong += ["it was not recognised"] * (in_child(lambda output=output: recognised(output)) != 0)
+        else:
+            control = work_on(output).control
+            receipts.seal(control, ["there"])
+            finish.tidy(control, Path(raw), output)
+            after = control.markers()
+            wrong += ["it is not published"] * (not (after.published and after.cleaned and after.found))
+        say(number, "; ".join(wrong) or "ok")
 
 
 def crash_convert(source: str, before: str, folder: str, first: str, step: str) -> None:
@@ -366,6 +421,7 @@ ROLES = {
         race,
         work,
         crash,
+        crash_recognise,
         crash_convert,
         crash_repair,
         watch,

@@ -69,6 +69,7 @@ class TestReport:
             assert float(row["began_at"]) < float(row["ready_at"])
             assert int(row["bytes"]) > 100_000
         assert (third["code"], third["failed_stage"], third["tracks_s"]) == ("state_shape", "tracks", "")
+        assert [row["pipeline"] for row in (first, second, third)] == ["metadata-only"] * 3
 
     def test_summary(self, place: Path) -> None:
         out = episoded("report", place / "droid", "--output", place / "out").out

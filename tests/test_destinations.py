@@ -9,12 +9,13 @@ import json
 import random
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from episoded.processors.destinations.errors import MutatedError
+from episoded.processors.destinations.errors import BlockedError, MutatedError
 from hub_elsewhere import elsewhere
 from hub_server import HubServer
 from moto_server import moto_server  # noqa: F401 - a fixture
@@ -146,6 +147,29 @@ class TestArriving:
                 assert all(there[file.target].holds(file) for file in listed)
         finally:
             other.close()
+
+
+class TestReading:
+    def test_contents_come_back_and_what_is_not_there_is_left_out(
+        self, site: Site, destination: Destination, tmp_path: Path
+    ) -> None:
+        small = {"a/one+two ünï.json": b'{"a": 1}\n', "b/zero": b"\0\n\xff\0", "b/empty": b""}
+        deposit(destination, files(tmp_path / "source", small))
+        other = opened(site)  # which was not probed: reading makes nothing
+        try:
+            assert other.read([*small, "a/not there", "b"]) == small
+            assert other.read([]) == {}
+        finally:
+            other.close()
+
+    def test_of_a_place_that_was_never_made_nothing_is_read(self, site: Site) -> None:
+        made = opened(site)
+        try:
+            with suppress(BlockedError):  # of a repo
+                assert made.read(["a"]) == {}
+            assert site.names() == set()
+        finally:
+            made.close()
 
 
 class TestProof:

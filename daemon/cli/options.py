@@ -34,6 +34,16 @@ ConfigOption = Annotated[
         help=f"Default: ${configuration.ENVIRONMENT}, else {configuration.SYSTEM_CONFIG}, else built-in defaults.",
     ),
 ]
+PipelineOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="What `process --pipeline` had; a drop folder knows its own."),
+]
+RemoteCheckOption = Annotated[
+    bool,
+    typer.Option(
+        " /--no-remote-check", help="Trust what is known here: destinations are not asked what they have already."
+    ),
+]
 OutputOption = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Where `process --output DIR` finished it; a drop folder knows its own."),

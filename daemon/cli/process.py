@@ -12,11 +12,14 @@ from .. import target as targets
 from ..config import with_inputs_kept, with_stage_settings
 from ..errors import ExitCode, UsageError
 from ..target import Target
-from .options import WORK, ConfigOption, PathArgument, settings
+from .options import WORK, ConfigOption, PathArgument, RemoteCheckOption, settings
 
 if TYPE_CHECKING:
     from ..batch import Batch, Left
     from ..config import Config
+    from ..publisher.ask import Found
+    from ..publisher.jobs import Trouble
+    from ..scan import DropView
     from .progress import Lines
 
 _ON_TOP_OF_A_PROFILE = ("codec", "preset", "crf", "gop", "bf", "tune", "pix_fmt")
@@ -55,6 +58,7 @@ def process(
     gop: Annotated[
         int | None, typer.Option(rich_help_panel=_ENCODE, help="Most frames from keyframe to keyframe.")
     ] = None,
+    remote_check: RemoteCheckOption = True,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the log of the workers as well.")] = False,
     config: ConfigOption = None,
 ) -> None:
@@ -66,6 +70,7 @@ def process(
     """
     encode = {"profile": profile, "codec": codec, "preset": preset, "crf": crf, "gop": gop}
     chosen = _for_this_call(settings(config), workers, verbose)
+    chosen = chosen if remote_check else chosen.without_remote_check()
     target = targets.find(path, chosen, pipeline=pipeline, output=output)
     _refuse_idle_video(target, chosen)
     chosen = _with_encode(chosen, target.drop.pipeline, encode)
@@ -108,6 +113,11 @@ def _process(target: Target, config: "Config", limit: int, *, bars: bool) -> Exi
 
     logs.configure(config.service.log_level)
     view = target.view()
+    if found := _ask(view, config):
+        known = _recognise(view, config, found)
+        view = target.view()
+        if known.stops:
+            return _conclude(Lines(), target, known, 0.0, limited=limit >= 0)
     plan = batch.plan(view, config).limited(limit)
     batch.prepare(view)
     started = time.monotonic()
@@ -123,6 +133,43 @@ def _process(target: Target, config: "Config", limit: int, *, bars: bool) -> Exi
             for well, words in batch.export(target.view(), config):
                 display.say("export", words, "" if well else "red")
     return _conclude(display, target, run, time.monotonic() - started, limited=limit >= 0)
+
+
+def _ask(view: "DropView", config: "Config") -> "Found":
+    """What of it the destinations have already; says who is asked, and who does not answer."""
+    from ..publisher.ask import ask
+    from .progress import Lines
+    from .terminal import plural
+
+    display = Lines()
+
+    def troubled(name: str, trouble: "Trouble") -> None:
+        words = f"{name} does not say what it has, so all is processed: {trouble.message} [{trouble.code}]"
+        display.say("asked", words, "yellow")
+
+    def asking(name: str, episodes: int) -> None:
+        display.say("asking", f"{name}, whether it has {plural(episodes, 'episode')} already")
+
+    return ask([view], config, asking, troubled)
+
+
+def _recognise(view: "DropView", config: "Config", found: "Found") -> "Batch":
+    """Compare what was found with what lies here: what is the same is not processed."""
+    from .. import batch
+    from .progress import Lines
+    from .terminal import plural
+
+    batch.prepare(view)
+    known = batch.Batch(config, display := Lines())
+    _listen_to_signals(known)
+    known.run(batch.recognitions(view, config, found))
+    same = sum(ending.ended == "found" for ending in known.endings)
+    if same:
+        where = ", ".join(config.pipelines[view.drop.pipeline].destinations)
+        display.say("found", f"{plural(same, 'episode')} at {where}: not processed, and not here", "green")
+    if other := len(known.endings) - same:
+        display.say("other", f"{plural(other, 'episode')} there made of or with something else: processed", "yellow")
+    return known
 
 
 def _listen_to_signals(run: "Batch") -> None:

@@ -8,13 +8,14 @@ import typer
 from .. import service_file
 from .. import target as targets
 from ..errors import ExitCode, UsageError
-from .options import MEND, WORK, ConfigOption, PathArgument, settings
+from .options import MEND, WORK, ConfigOption, OutputOption, PathArgument, PipelineOption, settings
 from .terminal import duration, plural, shown, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ..config import Config
+    from ..publisher.jobs import Trouble
     from ..publisher.now import Listener
     from ..publisher.settings import DestinationConfig
     from ..scan import DropView
@@ -46,6 +47,8 @@ def publish(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Also over what somebody else has there under the same names.")
     ] = False,
+    output: OutputOption = None,
+    pipeline: PipelineOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Publish what is ready at PATH, now, and prove that it arrived. No service is needed.
@@ -57,7 +60,7 @@ def publish(
 
     logs.configure("critical")  # what there is to say is said by this command
     chosen = settings(config)
-    target = targets.find(path, chosen)
+    target = targets.find(path, chosen, pipeline=pipeline, output=output)
     left = 0
     for destination in _destinations(chosen, target.drop.pipeline, to):
         changes = {"on_conflict": "overwrite"} if overwrite else {}
@@ -108,15 +111,24 @@ def resume(names: NamesArgument = None, config: ConfigOption = None) -> None:
         typer.echo(f"{destination.name}: {', '.join(words)}")
 
 
-def reconcile(path: PathArgument, to: ToOption = None, config: ConfigOption = None) -> None:
+def reconcile(
+    path: PathArgument,
+    to: ToOption = None,
+    output: OutputOption = None,
+    pipeline: PipelineOption = None,
+    config: ConfigOption = None,
+) -> None:
     """Write the receipts of episodes at PATH that are found, whole, at their destinations. Sends nothing.
 
-    For when receipts were lost, or episodes brought there by other means.
+    For when receipts were lost, or episodes brought there by other means. Episodes that are not processed yet are
+    looked for as well: what is there, made of the same with the same settings, need not be made again.
     """
     from ..publisher.now import Listener, Sender, to_send
 
     chosen = settings(config)
-    target = targets.find(path, chosen)
+    target = targets.find(path, chosen, pipeline=pipeline, output=output)
+    if not to:
+        _recognise(target, chosen)
     for destination in _destinations(chosen, target.drop.pipeline, to):
         items = [item for item, _ in to_send(target.view(), destination.name)]
         found = 0
@@ -127,6 +139,25 @@ def reconcile(path: PathArgument, to: ToOption = None, config: ConfigOption = No
     for dataset in target.view().datasets:
         for episode in dataset.episodes:
             _seal(episode.control, chosen.pipelines[dataset.drop.pipeline].destinations)
+
+
+def _recognise(target: "Target", config: "Config") -> None:
+    """Of what is not processed yet: take what is there for its result."""
+    from .. import batch
+    from ..publisher.ask import ask
+    from ..worker import StopRequests, perform
+
+    def troubled(name: str, trouble: "Trouble") -> None:
+        typer.secho(f"{name}: {shown(trouble.message)} [{trouble.code}]", fg="yellow", err=True)
+
+    view = target.view()
+    found = ask([view], config, troubled=troubled)
+    if not found:
+        return
+    batch.prepare(view)
+    ended = [perform(job, StopRequests())[0] for job in batch.recognitions(view, config, found)]
+    where = ", ".join(config.pipelines[target.drop.pipeline].destinations)
+    typer.echo(f"{where}: {plural(ended.count('found'), 'episode')} found there that need not be processed")
 
 
 def _withdraw(target: "Target", name: str) -> None:
@@ -154,9 +185,10 @@ def _publish(chosen: "Config", target: "Target", destination: "DestinationConfig
         result = sender.send(waiting)
         sender.settle([dataset_of(dataset) for dataset in view.datasets if _is_there(view, destination.name)])
     typer.echo(f"{destination.name}: {_summary(view, destination.name, len(result.proven))}")
-    for path in result.blocked:
-        told = receipts.read_block(waiting[0][0].control.of(path.parent.parent, path.name), destination.name)
-        typer.secho(f"  {path.name}: {shown(told.get('message', ''))} [{told.get('code')}]", fg="red", err=True)
+    for item, _ in waiting:
+        if not (told := receipts.read_block(item.control, destination.name)):
+            continue
+        typer.secho(f"  {item.episode}: {shown(told.get('message', ''))} [{told.get('code')}]", fg="red", err=True)
         typer.echo(f"  what to do: {shown(told.get('hint', ''))}", err=True)
     return len(waiting) - len(result.proven)
 

@@ -57,6 +57,8 @@ def _summarise(found: "list[Row]") -> None:
     ready = [row for row in found if row.ready_at]
     files, made = sum(row.files for row in ready), sum(row.bytes for row in ready)
     typer.echo(f"{plural(len(found), 'episode')}, {len(ready)} ready, {plural(files, 'file')}, {size(made)}")
+    if known := sum(bool(row.found_at) for row in found):
+        typer.echo(f"{plural(known, 'episode')} found at their destinations, not made here")
     if rate := reports.per_hour(found):
         typer.echo(f"{rate:,.0f} episodes per hour, from the first claim to the last ready")
     timings = reports.timings(found)

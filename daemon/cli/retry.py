@@ -8,7 +8,7 @@ from .. import target as targets
 from ..errors import EpisodedError, ExitCode, UsageError
 from ..scan import DatasetView, EpisodeView
 from ..state import State
-from .options import MEND, ConfigOption, OutputOption, PathArgument, settings
+from .options import MEND, ConfigOption, OutputOption, PathArgument, PipelineOption, settings
 from .terminal import plural, shown
 
 _FAILED = (State.FAILED, State.WAITING)
@@ -26,9 +26,7 @@ def retry(
         str | None, typer.Option("--from", metavar="STAGE", help="Run this stage and those after it again.")
     ] = None,
     output: OutputOption = None,
-    pipeline: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What `process --pipeline` had; a drop folder knows its own.")
-    ] = None,
+    pipeline: PipelineOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Have failed episodes tried again, at once and with all their attempts.

@@ -3,7 +3,7 @@
 import typer
 
 from ..errors import ConfigError
-from .options import WORK, ConfigOption, settings
+from .options import WORK, ConfigOption, RemoteCheckOption, settings
 
 
 def register(app: typer.Typer) -> None:
@@ -11,7 +11,7 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel=WORK)(run)
 
 
-def run(config: ConfigOption = None) -> None:
+def run(remote_check: RemoteCheckOption = True, config: ConfigOption = None) -> None:
     """Watch the drop folders and process what arrives: the service, in the foreground.
 
     This is what systemd starts. SIGTERM or Ctrl-C: stop at the next unit, give the claims back, exit 0; once more: stop
@@ -28,4 +28,4 @@ def run(config: ConfigOption = None) -> None:
     from ..service import Service
 
     logs.configure(chosen.service.log_level)
-    Service(chosen).run()
+    Service(chosen, remote_check=remote_check).run()

@@ -28,7 +28,16 @@ def table(story: Story) -> RenderableType:
     blocks: list[RenderableType] = [*_head(story)]
     if story.generations:
         blocks += [_section("attempts"), _inset(_attempts(story.generations))]
-    blocks += [_section("stages"), _inset(_stages(story.stages))]
+    if story.found:
+        where = ", ".join(story.found)
+        words = f"found at {where}, made of the same with the same settings: not made here, and its files are not here"
+        blocks += [
+            _section("found"),
+            _indented(words),
+            _indented("`episoded retry --from STAGE` has it made here", "dim"),
+        ]
+    else:
+        blocks += [_section("stages"), _inset(_stages(story.stages))]
     if artifacts := [artifact for stage in story.stages for artifact in stage.artifacts]:
         blocks += [_section("artifacts"), _inset(_artifacts(artifacts))]
     if story.quality:

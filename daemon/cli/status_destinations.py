@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from ..snapshot import Blocked, Destination
 
 
+_DOING = {"stage": "sending", "commit": "committing", "probe": "asking", "look": "asking what it has"}
+
+
 def destinations(listed: Sequence[Destination], now: float) -> Iterator[RenderableType]:
     """A line for each, then what a person has to mend."""
     if not listed:
@@ -28,7 +31,7 @@ def destinations(listed: Sequence[Destination], now: float) -> Iterator[Renderab
     for _ in range(4):
         grid.add_column(overflow="fold")
     for one in listed:
-        counts = f"{one.waiting} waiting, {one.published} published"
+        counts = f"{one.waiting} waiting, {one.published} published" + (f", {one.found} found" if one.found else "")
         grid.add_row(Text(f"  {one.name}", "bold"), Text(shown(one.place), "dim"), Text(counts), _now(one, now))
     yield grid
     for one in listed:
@@ -50,7 +53,7 @@ def _now(one: Destination, now: float) -> Text:
     if one.trouble and one.again_in_s is not None:
         return Text(f"{shown(one.trouble)}; tried again in {duration(one.again_in_s)}", "yellow")
     if one.doing:
-        return Text({"stage": "sending", "commit": "committing", "probe": "asking"}.get(one.doing, one.doing), "cyan")
+        return Text(_DOING.get(one.doing, one.doing), "cyan")
     if one.last_commit_at:
         return Text(f"last commit {commit_id(one.last_commit)}, {duration(now - one.last_commit_at)} ago", "dim")
     return Text("")

@@ -35,11 +35,14 @@ class Batch:
 
     @property
     def in_order(self) -> list[File]:
-        """All files of one episode after the other; where a commit is not atomic, each followed by its manifest."""
+        """All files of one episode after the other, each episode followed by its manifest where somebody needs it.
+
+        Where a commit is not atomic, it says that all of it is there; elsewhere, what others need not make.
+        """
         ordered: list[File] = []
         for item, listed in self.entries.values():
             ordered += listed.files
-            if not self.destination.atomic_batch:
+            if listed.known_again or not self.destination.atomic_batch:
                 ordered.append(manifest.as_file(listed, item))
         return ordered
 

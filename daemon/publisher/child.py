@@ -23,6 +23,7 @@ from ..attempts import as_episoded_error
 from ..worker import die_with_parent, volunteer_for_oom
 from . import companions
 from .jobs import Job, Moving, Outcome, Trouble
+from .lookup import Lookup
 from .manifest import aim_at
 from .places import Places
 from .shards import Shards
@@ -48,6 +49,7 @@ class Courier:
         self._tell = tell
         self._told = float("-inf")
         self._transfer = Transfer(config, self._places.at, self._shards, self._moved)
+        self._lookup = Lookup(config)
 
     def perform(self, job: Job) -> Outcome:
         """Do one job; what went wrong is part of the answer."""
@@ -55,6 +57,8 @@ class Courier:
             with self._places.held():
                 self._shards.count(job.outputs)
                 match job.kind:
+                    case "look":
+                        return Outcome(answers=tuple(self._lookup.look(job.items)))
                     case "probe":
                         return self._probe(job)
                     case "stage":
@@ -65,6 +69,7 @@ class Courier:
                         return self._transfer.shared(job.datasets)
         except Exception as error:
             self._places.forget()
+            self._lookup.forget()
             return Outcome(trouble=trouble_of(error))
 
     def _probe(self, job: Job) -> Outcome:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from .manifest import Item
     from .settings import DestinationConfig
+
+
+JobKind = Literal["probe", "look", "stage", "commit", "shared"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +29,13 @@ class Dataset:
 class Job:
     """What the process of a destination is asked to do.
 
-    "probe": reach it; with `create`, make anew what is gone. "stage": fix the manifests of `items`, move their bytes.
+    "probe": reach it; with `create`, make anew what is gone. "look": which of `items`, none of which is processed yet,
+    are there; changes nothing. "stage": fix the manifests of `items`, move their bytes.
     "commit": make them visible, prove that they arrived, write receipts. "shared": bring the shared files of
     `datasets` up to date, nothing else. `outputs`: all datasets of the destination, to count what its shards hold.
     """
 
-    kind: Literal["probe", "stage", "commit", "shared"]
+    kind: JobKind
     config: DestinationConfig
     items: tuple[Item, ...] = ()
     datasets: tuple[Dataset, ...] = ()
@@ -51,6 +55,19 @@ class Staged:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """Whether a destination has an episode: its manifest there, all of whose files were proven; None: it has not.
+
+    `at`: when it was asked, in Unix seconds.
+    """
+
+    control: Path
+    destination: str
+    manifest: dict[str, Any] | None
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Trouble:
     """Why a job could not be done: which of the four kinds of `destinations.errors`, and what the error said."""
 
@@ -66,7 +83,7 @@ class Trouble:
 class Outcome:
     """How a job ended. `proven`, `blocked`: control directories that have a receipt, or a reason why they cannot.
 
-    `commit`: the id of the last commit that was made, "" when nothing had to be committed.
+    `commit`: the id of the last commit that was made, "" when nothing had to be committed. `answers`: to a look.
     """
 
     staged: tuple[Staged, ...] = ()
@@ -75,6 +92,7 @@ class Outcome:
     commit: str = ""
     place: str = ""
     trouble: Trouble | None = None
+    answers: tuple[Answer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import random
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from .jobs import Dataset
+    from .jobs import Dataset, JobKind
     from .manifest import Item
     from .settings import DestinationConfig
 
@@ -44,7 +44,11 @@ log = structlog.get_logger()
 
 @dataclass
 class Lane:
-    """The state of one destination. Times are of the injected monotonic clock, `at` and `since` Unix seconds."""
+    """The state of one destination. Times are of the injected monotonic clock, `at` and `since` Unix seconds.
+
+    `questions()`: episodes of which somebody wants to know whether they are there. Workers wait for the answer, so they
+    come before anything that takes long.
+    """
 
     config: DestinationConfig
     clock: Callable[[], float] = time.monotonic
@@ -59,6 +63,7 @@ class Lane:
     stalls: int = 0
     without_xet: bool = False
     flush: bool = False
+    questions: Callable[[], tuple[Item, ...]] = tuple
     resumed: bool = False
     not_before: float = 0.0
     _failures: int = 0
@@ -78,6 +83,8 @@ class Lane:
         if self.blocked:
             mendable = self.blocked.code not in STRIKING
             return self._job("probe", datasets=self.datasets.values()) if mendable and self.datasets else None
+        if items := self.questions():
+            return self._job("look", items)
         if batch := self.backlog.due(flush=self.flush):
             datasets = {entry.dataset.output: entry.dataset for entry in batch}
             items = tuple(entry.item for entry in batch)
@@ -182,7 +189,7 @@ class Lane:
 
     def _job(
         self,
-        kind: Literal["probe", "stage", "commit", "shared"],
+        kind: JobKind,
         items: tuple[Item, ...] = (),
         datasets: Iterable[Dataset] = (),
         size: int = 0,

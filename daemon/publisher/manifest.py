@@ -10,13 +10,13 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import json
-import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from episoded.processors import formats
-from episoded.processors.destinations.base import File
+from episoded.processors.destinations.base import File, git_digest
 
 from .. import checkpoint, fsio
 from ..control import CONTROL, SCHEMA, ControlDir, read_json, to_json
@@ -24,9 +24,13 @@ from ..errors import EpisodedError
 from .receipts import no_longer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from ..scan import DatasetView, EpisodeView
     from .settings import DestinationConfig
+
+#: Larger files a Hub keeps out of git, and tells their sha256.
+SMALL: Final = 10 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,16 @@ class Item:
         return ControlDir.of(self.output, self.episode)
 
 
+def dataset_name(view: DatasetView) -> str:
+    """Below its drop folder; by its own name where the drop folder is made up for it."""
+    return str(view.root.relative_to(view.drop.path))
+
+
+def item_of(view: DatasetView, episode: EpisodeView) -> Item:
+    """An episode of a scan as something to publish."""
+    return Item(dataset_name(view), view.root, view.output, episode.id, view.format.name)
+
+
 @dataclass(frozen=True, slots=True)
 class Aim:
     """Where an episode goes: the place, and the folder in it ("" for its top)."""
@@ -59,11 +73,15 @@ class Aim:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """`aim`: where it goes; `files`: what, with targets below the place; `path` is the manifest itself."""
+    """`aim`: where it goes; `files`: what, with targets below the place; `path` is the manifest itself.
+
+    `known_again`: it says what the episode was made of and with, so that others find there what they need not make.
+    """
 
     path: Path
     aim: Aim
     files: tuple[File, ...]
+    known_again: bool = False
 
     @property
     def bytes(self) -> int:
@@ -99,15 +117,21 @@ def freeze(item: Item, config: DestinationConfig, choose: Callable[[str, int], A
     `choose(dataset, files)` says where an episode of so many files goes. Raises EpisodedError (`not_ready`) for one
     that is not ready any more.
     """
-    listed = {path: (size, digest) for path, size, digest in _contents(item) if wanted(config, path)}
+    ready = _ready(item)
+    listed = {path: (size, digest) for path, size, digest in _contents(item, ready) if wanted(config, path)}
     aim = choose(item.dataset, len(listed))
+    origin = {"origin": ready["origin"]} if ready.get("origin") else {}
+    # Without a time: who makes the same again elsewhere finds the same manifest there, and has nothing to commit.
     record = {
         "schema": SCHEMA,
         "place": aim.place,
         "folder": aim.folder,
         "settings": settings_digest(config),
-        "files": [{"path": path, "size": size, "sha256": digest} for path, (size, digest) in sorted(listed.items())],
-        "at": time.time(),
+        "files": [
+            {"path": path, "size": size, "sha256": digest, **(_git(item.output / path, size) if origin else {})}
+            for path, (size, digest) in sorted(listed.items())
+        ],
+        **origin,
     }
     path = path_of(item.control, config.name)
     fsio.publish(path, to_json(record))
@@ -137,18 +161,40 @@ def settings_digest(config: DestinationConfig) -> str:
 
 def _parsed(record: dict[str, Any], path: Path, output: Path) -> Manifest:
     aim = Aim(record["place"], record["folder"])
-    files = tuple(
-        File(output / entry["path"], aim.target(entry["path"]), entry["size"], entry["sha256"])
+    return Manifest(path, aim, listed_in(record, aim, output), bool(record.get("origin")))
+
+
+def listed_in(record: Mapping[str, Any], aim: Aim, output: Path) -> tuple[File, ...]:
+    """The files of a manifest, as they go to a folder of a place. Raises what a record raises that is none of ours."""
+    return tuple(
+        File(output / entry["path"], aim.target(entry["path"]), entry["size"], entry["sha256"], entry.get("git"))
         for entry in record["files"]
     )
-    return Manifest(path, aim, files)
 
 
-def _contents(item: Item) -> Iterator[tuple[str, int, str]]:
-    """Path below the output, size and sha256 of everything that belongs to the episode."""
+def _git(path: Path, size: int) -> dict[str, str]:
+    """What a Hub will tell of a small file: who has only the manifest cannot compute it."""
+    with suppress(FileNotFoundError):  # it is refused when it is to be sent
+        return {"git": git_digest(path.read_bytes())} if size <= SMALL else {}
+    return {}
+
+
+def _ready(item: Item) -> dict[str, Any]:
+    """The record of a finished episode. Raises EpisodedError (`not_ready`, `not_here`)."""
     ready = read_json(item.control.path / "ready")
     if ready is None:
         raise EpisodedError("not_ready", f"{item.episode} is not ready (any more)", "nothing: it is being made again")
+    if ready.get("found"):
+        raise EpisodedError(
+            "not_here",
+            f"{item.episode} was found at {', '.join(ready['found'])} and not made here: there is nothing to send",
+            "`episoded retry --from STAGE` with the first stage of its pipeline has it made here",
+        )
+    return ready
+
+
+def _contents(item: Item, ready: Mapping[str, Any]) -> Iterator[tuple[str, int, str]]:
+    """Path below the output, size and sha256 of everything that belongs to the episode."""
     seen = set()
     for record in _records(item.control, ready["stages"]):
         for output in record.outputs:
@@ -165,8 +211,13 @@ def _records(control: ControlDir, stages: Iterable[str]) -> Iterator[checkpoint.
         yield record
 
 
+def target_of(aim: Aim, episode: str) -> str:
+    """What the manifest of an episode is called there."""
+    return aim.target(str(PurePosixPath(CONTROL, episode, "manifest.json")))
+
+
 def as_file(manifest: Manifest, item: Item) -> File:
     """The manifest as the last file of its episode: where commits are not atomic, it says that all of it is there."""
     content = manifest.path.read_bytes()
-    target = manifest.aim.target(str(PurePosixPath(CONTROL, item.episode, "manifest.json")))
+    target = target_of(manifest.aim, item.episode)
     return File(manifest.path, target, len(content), hashlib.sha256(content).hexdigest())

@@ -13,8 +13,9 @@ from episoded.processors.destinations.errors import TransientError
 
 from . import companions, desk, readback
 from .backlog import Backlog
+from .manifest import item_of
 from .places import Places
-from .publisher import dataset_of, item_of
+from .publisher import dataset_of
 from .shards import Shards
 from .transfer import Transfer
 

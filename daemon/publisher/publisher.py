@@ -7,6 +7,7 @@ that is down, blocked or slow costs the others, and the stages, nothing.
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -15,13 +16,14 @@ from .. import fsio
 from ..control import CONTROL
 from ..errors import EpisodedError
 from . import companions, desk, receipts
+from .inquiry import Inquiry
 from .jobs import Dataset, Moving, Outcome, Trouble
 from .lane import Lane
-from .manifest import Item
+from .manifest import Item, dataset_name, item_of
 from .process import Process
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from multiprocessing.connection import Connection
     from pathlib import Path
 
@@ -47,7 +49,9 @@ class Publisher:
         level = config.service.log_level
         self._processes = {name: Process(settings, self._state_dir, level) for name, settings in used.items()}
         self._heard_at = dict.fromkeys(used, 0.0)
+        self.inquiry = Inquiry(config, self._is_troubled, clock)
         for name, lane in self.lanes.items():
+            lane.questions = partial(self.inquiry.questions, name)
             if known := desk.blocked(self._state_dir, name):
                 lane.blocked = Trouble("blocked", known["code"], known["message"], known["hint"])
 
@@ -61,10 +65,11 @@ class Publisher:
         """Whether a commit is under way: what is committed should be proven before the service stops."""
         return any(lane.job and lane.job.kind in ("commit", "shared") for lane in self.lanes.values())
 
-    def take_in(self, views: Iterable[DropView]) -> None:
+    def take_in(self, views: Sequence[DropView]) -> None:
         """A fresh scan: what waits for whom. Receipts that are all there get their `published`."""
         if not self.lanes:
             return
+        self.inquiry.take_in(views)
         waiting: dict[str, dict[Path, tuple[Item, Dataset]]] = {name: {} for name in self.lanes}
         datasets: dict[str, dict[Path, Dataset]] = {name: {} for name in self.lanes}
         for view in (dataset for drop in views for dataset in drop.datasets):
@@ -106,7 +111,7 @@ class Publisher:
         """Seconds until time alone makes something due, or a process overdue."""
         times = [lane.look_again_s() for lane in self.lanes.values() if lane.job is None]
         times += [self._deadline_s(name, lane) for name, lane in self.lanes.items() if lane.job]
-        return min(times, default=float("inf"))
+        return min([*times, self.inquiry.look_again_s()])
 
     def close(self) -> None:
         """End all processes. Whatever they were doing is found out at the next start."""
@@ -143,6 +148,7 @@ class Publisher:
         was = lane.blocked
         without_xet = lane.without_xet
         lane.ended(outcome)
+        self.inquiry.heard(name, outcome.answers)
         if lane.blocked is not was:
             if lane.blocked:
                 desk.note_blocked(self._state_dir, name, lane.blocked)
@@ -160,6 +166,11 @@ class Publisher:
         allowed = max(lane.config.stall_s, 3 * size / lane.config.min_rate)
         return self._heard_at[name] + allowed - self._clock()
 
+    def _is_troubled(self, name: str) -> bool:
+        """Whether an answer of this destination is nothing to wait for."""
+        lane = self.lanes[name]
+        return bool(lane.trouble or lane.blocked)
+
     def _read_desk(self, name: str, lane: Lane) -> None:
         """Hear what people want."""
         if lane.blocked and desk.blocked(self._state_dir, name) is None:
@@ -170,19 +181,9 @@ class Publisher:
             lane.flush = False
 
 
-def item_of(view: DatasetView, episode: EpisodeView) -> Item:
-    """An episode of a scan as something to publish."""
-    return Item(_name(view), view.root, view.output, episode.id, view.format.name)
-
-
 def dataset_of(view: DatasetView) -> Dataset:
     """A dataset of a scan, with shared files to publish."""
-    return Dataset(_name(view), view.root, view.output, view.format.name)
-
-
-def _name(view: DatasetView) -> str:
-    """Below its drop folder; by its own name where the drop folder is made up for it."""
-    return str(view.root.relative_to(view.drop.path))
+    return Dataset(dataset_name(view), view.root, view.output, view.format.name)
 
 
 def _to_publish(view: DatasetView, aims: Iterable[str]) -> Iterator[tuple[EpisodeView, Path]]:

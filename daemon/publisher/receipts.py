@@ -2,6 +2,7 @@
 
     published.<dest>    what was read back from there: place, commit, size and digest of every file
     published           all destinations of the pipeline have it
+    found               it was there before anything was made here, so nothing was
     blocked.<dest>      somebody has to mend something first
 
 None is ever edited or deleted. One that is out of force is renamed: `published.<dest>.000001`, ...
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from episoded.processors.destinations.base import File
     from episoded.processors.errors import EpisodedError
 
+    from .jobs import Answer
+
 
 def write(control: ControlDir, destination: str, place: str, commit: str, files: Iterable[File]) -> bool:
     """Publish the receipt. False, with nothing done, when the episode is not ready any more, or has one."""
@@ -31,6 +34,26 @@ def write(control: ControlDir, destination: str, place: str, commit: str, files:
     listed = [{"target": file.target, "size": file.size, "sha256": file.sha256} for file in files]
     record = {"schema": SCHEMA, "place": place, "commit": commit, "files": listed, "at": time.time()}
     return _publish(control.path / f"published.{destination}", record)
+
+
+def note_found(control: ControlDir, answer: Answer) -> None:
+    """Publish manifest and receipt of an episode that a destination proved to have before anything was made here.
+
+    Before `ready`, the only receipts that are: who is killed in between leaves nothing that looks unsent.
+    """
+    assert answer.manifest is not None
+    record, folder = answer.manifest, answer.manifest["folder"]
+    fsio.publish(control.path / f"manifest.{answer.destination}", to_json(record))
+    listed = [
+        {
+            "target": f"{folder}/{entry['path']}" if folder else entry["path"],
+            "size": entry["size"],
+            "sha256": entry["sha256"],
+        }
+        for entry in record["files"]
+    ]
+    told = {"schema": SCHEMA, "place": record["place"], "commit": "found there", "files": listed, "at": answer.at}
+    _publish(control.path / f"published.{answer.destination}", told)
 
 
 def seal(control: ControlDir, destinations: Collection[str]) -> bool:
@@ -73,7 +96,7 @@ def withdraw(control: ControlDir) -> None:
     """
     with suppress(FileNotFoundError):
         names = sorted(path.name for path in control.path.iterdir())
-        kinds = ("published", "published.", "blocked.", "manifest.")
+        kinds = ("published", "found", "published.", "blocked.", "manifest.")
         for name in [name for name in names if name == "published"] + names:
             kind, dot, destination = name.partition(".")
             if kind + dot in kinds and "." not in destination and (control.path / name).exists():

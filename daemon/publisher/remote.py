@@ -10,8 +10,9 @@ from episoded.processors.destinations.errors import TransientError
 from ..errors import EpisodedError
 from ..state import State as EpisodeState
 from . import desk, receipts
+from .manifest import item_of
 from .now import Listener, Sender
-from .publisher import dataset_of, item_of
+from .publisher import dataset_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -22,18 +22,19 @@ EXAMPLES: Final = 5
 
 def destinations(config: Config, views: Iterable[DropView], report: ServiceReport | None) -> tuple[Destination, ...]:
     """Every destination that a pipeline of the configuration names, or that has receipts of what was looked at."""
-    waiting, published = Counter[str](), Counter[str]()
+    waiting, published, found = Counter[str](), Counter[str](), Counter[str]()
     blocked: dict[str, list[tuple[DatasetView, EpisodeView]]] = defaultdict(list)
     for dataset, episode in _ready(views):
         aims = config.pipelines[dataset.drop.pipeline].destinations
         published.update(episode.markers.receipts)
+        found.update(episode.markers.receipts if episode.markers.found else ())
         waiting.update(name for name in aims if name not in episode.markers.receipts | episode.markers.blocked)
         for name in episode.markers.blocked:
             blocked[name].append((dataset, episode))
     used = {name for pipeline in config.pipelines.values() for name in pipeline.destinations}
     said = report.destinations if report else {}
     return tuple(
-        _destination(one, config, waiting[name], published[name], blocked[name], said.get(name, {}))
+        _destination(one, config, (waiting[name], published[name], found[name]), blocked[name], said.get(name, {}))
         for name, one in config.destinations.items()
         if name in used or published[name] or blocked[name]
     )
@@ -42,11 +43,11 @@ def destinations(config: Config, views: Iterable[DropView], report: ServiceRepor
 def _destination(
     one: DestinationConfig,
     config: Config,
-    waiting: int,
-    published: int,
+    counts: tuple[int, int, int],
     blocked: list[tuple[DatasetView, EpisodeView]],
     said: dict[str, Any],
 ) -> Destination:
+    waiting, published, found = counts
     last, moving, trouble = said.get("last") or {}, said.get("moving"), said.get("trouble")
     known = desk.blocked(config.service.state_dir, one.name)
     whole = [Blocked(known["code"], known["message"], known["hint"])] if known else []
@@ -56,6 +57,7 @@ def _destination(
         place=one.params.template,
         waiting=waiting,
         published=published,
+        found=found,
         blocked=(*whole, *_by_reason(one.name, blocked)),
         doing=said.get("doing"),
         moving=Moving(**moving) if moving else None,

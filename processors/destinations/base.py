@@ -27,13 +27,15 @@ SHA256: Final = "sha256:"
 class File:
     """One file on its way: where it lies, its path at the destination (with `/`), its size in bytes and sha256 (hex).
 
-    Size and digest are those of its checkpoint. What lies at `source` is not trusted to be that still.
+    Size and digest are those of its checkpoint. What lies at `source` is not trusted to be that still. `git`: git's
+    digest of it (hex), as a manifest tells it, for a file that is not here: one that was found at a destination.
     """
 
     source: Path
     target: str
     size: int
     sha256: str
+    git: str | None = None
 
     def digest(self, kind: str = SHA256) -> str:
         """Its digest in the words of a destination: `sha256:...` or `git:...`.
@@ -42,8 +44,9 @@ class File:
         """
         if kind == SHA256:
             return SHA256 + self.sha256
-        content = read_unchanged(self)
-        return GIT + hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+        if self.git and not self.source.exists():
+            return GIT + self.git
+        return GIT + git_digest(read_unchanged(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,12 @@ class Destination(Protocol):
     def stat(self, targets: Sequence[str]) -> Mapping[str, Remote]:
         """What lies there now of `targets`; what does not is left out. At the current head, not at an older state."""
 
+    def read(self, targets: Sequence[str]) -> Mapping[str, bytes]:
+        """The contents of small files that lie there now; what does not is left out.
+
+        What is there at all is asked for many at once. Needs no `probe` before it, and changes nothing there.
+        """
+
     def stage(self, files: Sequence[File], moved: Callable[[int], None]) -> None:
         """Bring the bytes there, without anybody seeing them yet. Bytes that have arrived before are not sent again.
 
@@ -124,6 +133,11 @@ class Exclusive(Protocol):
 
     def release(self) -> None:
         """Let the others in."""
+
+
+def git_digest(content: bytes) -> str:
+    """Git's own digest of a file's content: what a Hub tells of a file that git itself stores."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def unproven(files: Iterable[File], there: Mapping[str, Remote]) -> dict[str, str]:

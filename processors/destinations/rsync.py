@@ -7,6 +7,7 @@ there.
 
 from __future__ import annotations
 
+import base64
 import functools
 import hashlib
 import importlib.resources
@@ -79,6 +80,11 @@ class Rsync:
         return {
             path: Remote(int(values[0]), f"sha256:{values[1]}") for path, values in told.items() if len(values) == 2
         }
+
+    def read(self, targets: Sequence[str]) -> Mapping[str, bytes]:
+        """Their contents, all in one answer."""
+        told = self._asked("read", lines=[_inside(target) for target in targets], end="\0")
+        return {path: base64.b64decode(content) for path, content in zip(told[::2], told[1::2], strict=True)}
 
     def stage(self, files: Sequence[File], moved: Callable[[int], None]) -> None:
         """Send what is not there yet, under its digest, and have the digest computed there."""

@@ -2,6 +2,7 @@
 #
 #   probe ROOT ANCHOR CREATE   is the place there, may we write
 #   stat ROOT                  stdin: paths. Sizes, then sha256s, of those that are there
+#   read ROOT                  stdin: paths. Of those that are there: path and content (base64), a NUL behind each
 #   check ROOT                 stdin: sha256. Are staged files on the disk, and what they are called; wrong ones go
 #   commit ROOT                stdin: sha256 and path. Gives staged files their names, in this order
 set -eu
@@ -32,6 +33,13 @@ stat_all() { # sizes, then digests: each with its path, and a NUL behind it
     while IFS= read -r path; do [ ! -f "$path" ] || printf './%s\0' "$path"; done >"$list"
     xargs -0 -r stat -L --printf '%s  %n\0' <"$list"
     xargs -0 -r sha256sum -z <"$list"
+}
+
+read_all() {
+    cd "$root" 2>/dev/null || return 0
+    while IFS= read -r path; do
+        [ ! -f "$path" ] || { printf '%s\0' "$path" && base64 -w0 <"$path" && printf '\0'; }
+    done
 }
 
 check() {
@@ -77,6 +85,7 @@ give() { # a name to a staged file; one that gets several is copied
 case $verb in
 probe) probe "$3" "$4" ;;
 stat) stat_all ;;
+read) read_all ;;
 check) check ;;
 commit) commit ;;
 esac

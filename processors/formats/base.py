@@ -47,6 +47,8 @@ class Format(Protocol):
     name: str
     #: Whether a dataset may be finished where it lies; else nothing is written into it, and an `output` is needed.
     in_place: bool
+    #: Whether an episode is whole without the others and without files that all share: it need not lie here to count.
+    standalone: bool
 
     def detect(self, root: Path) -> bool:
         """Whether `root` is a dataset of this layout (a few stats, no reading)."""

@@ -53,6 +53,7 @@ class Droid:
 
     name = "droid"
     in_place = False
+    standalone = True
 
     def __init__(self) -> None:
         self._tree = Tree()

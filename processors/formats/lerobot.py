@@ -55,6 +55,7 @@ class LeRobot:
 
     name = "lerobot"
     in_place = True
+    standalone = False
 
     def __init__(self) -> None:
         self._metas: dict[Path, _Meta] = {}

@@ -52,6 +52,7 @@ class LeRobotV3:
 
     name = "lerobot-v3"
     in_place = True
+    standalone = False
 
     def __init__(self) -> None:
         self._versions: dict[Path, tuple[Signature, bool]] = {}

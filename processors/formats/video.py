@@ -38,6 +38,7 @@ class Video:
 
     name = "video"
     in_place = True
+    standalone = True
 
     def detect(self, root: Path) -> bool:
         """Whether it is a file with the name of a video."""
