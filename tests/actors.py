@@ -32,12 +32,12 @@ from episoded.daemon.errors import NotAvailableError
 from episoded.daemon.guard import Guard
 from episoded.daemon.identity import process_started
 from episoded.daemon.jobs import Job
-from episoded.daemon.publisher import receipts
+from episoded.daemon.publisher import lane, receipts
 from episoded.daemon.scan import Scanner
 from episoded.daemon.supervisor import Supervisor
 from episoded.daemon.watch import Watcher
 from episoded.processors import destinations
-from episoded.processors.destinations.errors import TransientError
+from episoded.processors.destinations.errors import BlockedError, TransientError
 from forks import in_child, killed_at
 from recordings import EPISODE
 
@@ -359,6 +359,7 @@ def serve(settings: str, deaf: str) -> None:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
         service.Watcher = functools.partial(Watcher, make_observer=none_left)
+    lane.QUICK_S = (0.2,) * len(lane.QUICK_S)  # what went wrong at a destination is tried again sooner
     logs.configure("info")
     service.Service(config.load(Path(settings))).run()
 
@@ -371,7 +372,7 @@ def writer(name: str) -> None:
     del mine
 
 
-def publish_alone(kind: str, settings: str, root: str, state: str) -> None:
+def publish_alone(kind: str, settings: str, root: str, state: str, tries: str = "200") -> None:
     """Publish a dataset as the service of another machine would: what may pass is done again, with new clients."""
     logs.configure("critical")
     locks.first_on_this_machine = lambda _: None
@@ -379,12 +380,15 @@ def publish_alone(kind: str, settings: str, root: str, state: str) -> None:
     sender = publishing.Sender(site, Path(state))
     say("begun")
     wait_for_go()
-    for _ in range(200):
+    for _ in range(int(tries)):
         try:
             sender.commit(Path(root))
         except TransientError as error:
             say(error.code)
             sender.places.forget()
+        except BlockedError as error:
+            say("blocked", error.code)
+            break
         if all(publishing.receipt(Path(root), item.episode) for item in publishing.items(Path(root))):
             break
     else:

@@ -141,9 +141,10 @@ class ObjectStore:
         self.lfs = folder / "lfs"
         self.incoming = folder / "incoming"
         self.xet = folder / "cas"
-        self._hashes: dict[str, tuple[str, int]] = {}
+        self.xorbs = folder / "xorbs"
+        self._stored: dict[str, Stored] = {}
         self._read: set[Path] = set()
-        for path in (self.lfs, self.incoming, self.xet):
+        for path in (self.lfs, self.incoming, self.xet, self.xorbs):
             path.mkdir(parents=True, exist_ok=True)
 
     def has(self, sha256: str) -> bool:
@@ -153,28 +154,41 @@ class ObjectStore:
     def size(self, sha256: str) -> int:
         """How many bytes really arrived."""
         path = self.lfs / sha256
-        return path.stat().st_size if path.exists() else self._hashes[sha256][1]
+        return path.stat().st_size if path.exists() else self._stored[sha256].size
 
     def xet_hash(self, sha256: str) -> str | None:
         """What xet calls the file with this digest; None when xet has none."""
-        if sha256 not in self._hashes:
+        if sha256 not in self._stored:
             for shard in set(self.xet.rglob("*.mdb")) - self._read:
                 self._read.add(shard)
-                self._hashes |= files_in_shard(shard.read_bytes())
-        found = self._hashes.get(sha256)
-        return found[0] if found else None
+                self._stored |= files_in_shard(shard.read_bytes())
+        found = self._stored.get(sha256)
+        return found.hash if found else None
+
+    def xorb_names(self) -> set[str]:
+        """The blocks that came over HTTP."""
+        return {path.name for path in self.xorbs.iterdir()}
 
     def forget(self) -> None:
         """Lose every object, as when a repository is deleted: clients may think that they are still here."""
-        for path in (self.lfs, self.incoming, self.xet):
+        for path in (self.lfs, self.incoming, self.xet, self.xorbs):
             shutil.rmtree(path)
             path.mkdir()
-        self._hashes.clear()
+        self._stored.clear()
         self._read.clear()
 
 
-def files_in_shard(shard: bytes) -> dict[str, tuple[str, int]]:
-    """sha256 -> (xet hash, size) of the files that a shard of xet's metadata lists.
+@dataclass(frozen=True)
+class Stored:
+    """A file that xet has: its name for it, its size in bytes, and the xorbs that hold its chunks."""
+
+    hash: str
+    size: int
+    xorbs: frozenset[str]
+
+
+def files_in_shard(shard: bytes) -> dict[str, Stored]:
+    """sha256 -> what a shard of xet's metadata says of that file.
 
     Layout: a header of 48 bytes; then for each file 48 bytes (hash, flags, number of segments), 48 bytes a segment
     (xorb hash, flags, unpacked bytes, ...), with flag 31 as many again to verify them, with flag 30 another 48 that
@@ -182,11 +196,13 @@ def files_in_shard(shard: bytes) -> dict[str, tuple[str, int]]:
     """
     found, at = {}, 48
     while at + 48 <= len(shard) and shard[at : at + 32] != b"\xff" * 32:
-        flags, segments = struct.unpack_from("<II", shard, at + 32)
-        size = sum(struct.unpack_from("<I", shard, at + 48 * k + 36)[0] for k in range(1, segments + 1))
-        end = at + 48 * (1 + segments * (2 if flags & 1 << 31 else 1))
+        flags, count = struct.unpack_from("<II", shard, at + 32)
+        segments = [shard[at + 48 * k : at + 48 * (k + 1)] for k in range(1, count + 1)]
+        size = sum(struct.unpack_from("<I", segment, 36)[0] for segment in segments)
+        end = at + 48 * (1 + count * (2 if flags & 1 << 31 else 1))
         if flags & 1 << 30:
-            found[_printed(shard[end : end + 32])] = (_printed(shard[at : at + 32]), size)
+            xorbs = frozenset(_printed(segment[:32]) for segment in segments)
+            found[_printed(shard[end : end + 32])] = Stored(_printed(shard[at : at + 32]), size, xorbs)
             end += 48
         at = end
     return found

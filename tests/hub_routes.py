@@ -238,6 +238,11 @@ _ROUTES: Final[tuple[tuple[str, str, Callable[..., Answer]], ...]] = (
     ("PUT", r"/objects/(\w{64})", transfer.put_object),
     ("PUT", r"/objects/(\w{64})/(\d+)", transfer.put_part),
     ("POST", r"/objects/(\w{64})", transfer.complete),
+    ("GET", r"/cas/v1/chunks/[^/]+/(\w+)", transfer.cas_missing),
+    ("POST", r"/cas/v1/xorb-grants/[^/]+/(\w+)", transfer.cas_missing),
+    ("POST", r"/cas/v1/xorbs/[^/]+/(\w+)", transfer.cas_xorb),
+    ("POST", r"/cas/v2/shards", transfer.cas_missing),
+    ("POST", r"/cas/v1/shards", transfer.cas_shard),
     ("GET", rf"/datasets/{_REPO}/resolve/([^/]+)/(.+)", transfer.resolve),
     ("HEAD", rf"/datasets/{_REPO}/resolve/([^/]+)/(.+)", transfer.resolve),
 )

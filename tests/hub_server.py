@@ -7,7 +7,8 @@
         assert hub.count(r"POST .*/commit/") == 3
 
 Large files arrive as LFS objects (basic, and multipart above `part_size`), or through the real hf_xet, which is given a
-folder of ours as its store; a commit that names bytes which never arrived is refused. Where other servers differ from
+folder of ours as its store, or with `xet_over_http` sends its xorbs and shards here (`POST /cas/v1/...`); a commit that
+names bytes which never arrived is refused. Where other servers differ from
 the Hub there is a quirk to switch on.
 """
 
@@ -71,6 +72,7 @@ class HubServer:
         self.log: list[Logged] = []
         self.page_size = 1000
         self.part_size: int | None = None
+        self.xet_over_http = False
         self.files_per_folder = 10_000
         self.stopping = threading.Event()
         self._port = 0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from hub_protocol import Answer, Asked, Refusal
+from hub_repository import files_in_shard
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,9 +22,34 @@ def xet_token(asked: Asked, name: str, role: str, _revision: str) -> Answer:
     asked.repository(name, role)
     if "no_xet" in asked.hub.quirks:
         return Answer.json({"error": "no such route"}, 404)
-    store, expires = f"local://{asked.hub.objects.xet}", int(time.time()) + 3600
+    store = f"{asked.hub.url}/cas" if asked.hub.xet_over_http else f"local://{asked.hub.objects.xet}"
+    expires = int(time.time()) + 3600
     headers = {"X-Xet-Cas-Url": store, "X-Xet-Access-Token": "xet", "X-Xet-Token-Expiration": str(expires)}
     return Answer.json({"accessToken": "xet", "exp": expires, "casUrl": store}, headers=headers)
+
+
+def cas_missing(_asked: Asked, *_: str) -> Answer:
+    """What hf_xet asks first, and does without: chunks known elsewhere, addresses to send xorbs to, newer shards."""
+    return Answer.json({"error": "not here"}, 404)
+
+
+def cas_xorb(asked: Asked, name: str) -> Answer:
+    """A block of chunks."""
+    path, temp = asked.hub.objects.xorbs / name, asked.hub.objects.incoming / uuid.uuid4().hex
+    known = path.exists()
+    _receive(asked, temp)
+    temp.rename(path)
+    return Answer.json({"was_inserted": not known})
+
+
+def cas_shard(asked: Asked) -> Answer:
+    """Which chunks of which xorbs are which files; they must have arrived."""
+    shard = asked.body()
+    missing = [xorb for file in files_in_shard(shard).values() for xorb in file.xorbs - asked.hub.objects.xorb_names()]
+    if missing:
+        raise Refusal(400, f"xorb {missing[0]} never arrived")
+    (asked.hub.objects.xet / f"{uuid.uuid4().hex}.mdb").write_bytes(shard)
+    return Answer.json({"result": 1})
 
 
 def lfs_batch(asked: Asked, name: str) -> Answer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from episoded.daemon import chain, checkpoint, config
@@ -62,6 +63,14 @@ def artifacts(root: Path) -> dict[str, str]:
 def names(root: Path, episode: str) -> set[str]:
     """The names in the control directory of an episode."""
     return {path.name for path in (root / CONTROL / episode).iterdir()}
+
+
+def fill(disk: Path) -> Path:
+    """A file that takes all the room of a (small) disk."""
+    with (disk / "filler").open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(b"\0" * 4096):
+            pass
+    return disk / "filler"
 
 
 def loaded(text: str, folder: Path) -> config.Config:

@@ -13,7 +13,7 @@ from conftest import eventually
 from episoded.daemon.publisher import desk
 from episoded.daemon.state import State
 from hub_server import WRITE_TOKEN, HubServer
-from publishing import artifacts, names, receipt, table
+from publishing import artifacts, fill, names, receipt, table
 from recordings import EPISODE
 from sites import FolderSite, HubSite
 
@@ -217,6 +217,34 @@ class TestTheHub:
         other = daemon.upload("leg", seed=1)
         daemon.wait_for(other)
         daemon.wait_for(dataset, State.PUBLISHED)
+        self.once(hub, dataset, 1)
+
+    def test_xet_that_hangs_is_killed_and_then_left(self, daemon: Daemon, hub: HubServer, tmp_path: Path) -> None:
+        """For an answer about its shards it would wait for ever. After two times the bytes go the plain way."""
+        hub.xet_over_http = True
+        hang = hub.fail(r"POST /cas/v1/shards", hang=True, times=100)
+        self.publish(daemon, hub, tmp_path, stall_s=4, min_rate="10 GB", xet=True)
+        daemon.start()
+        dataset = daemon.upload("arm")
+        daemon.wait_for(dataset, State.PUBLISHED)
+        assert hang.times < 100
+        assert hub.puts()
+        self.once(hub, dataset, 1)
+
+    def test_a_full_disk_below_the_cache_of_xet_is_gone_around(
+        self, daemon: Daemon, hub: HubServer, tmp_path: Path, small_disk: Path
+    ) -> None:
+        hub.xet_over_http = True
+        (small_disk / "there").mkdir()
+        (daemon.state_dir / "destinations").mkdir(parents=True)
+        (daemon.state_dir / "destinations/there").symlink_to(small_disk / "there")
+        fill(small_disk)
+        self.publish(daemon, hub, tmp_path, xet=True)
+        daemon.start()
+        dataset = daemon.upload("arm")
+        daemon.wait_for(dataset, State.PUBLISHED)
+        assert hub.count(r"POST /cas/v1/xorbs") >= 1
+        assert hub.puts()
         self.once(hub, dataset, 1)
 
     def test_a_server_that_is_away_is_waited_for(self, daemon: Daemon, hub: HubServer, tmp_path: Path) -> None:

@@ -39,6 +39,9 @@ STRIKING: Final = {
     "xet_stale": "the place lost what it held: `episoded verify --remote` says what of it",
 }
 
+#: What the plain way to move bytes does not stumble over.
+PLAIN_WAY: Final = frozenset({"xet_stale", "xet_cache_full"})
+
 log = structlog.get_logger()
 
 
@@ -146,7 +149,7 @@ class Lane:
         self._failures += 1
         self.trouble = trouble
         self._strikes[trouble.code] += 1
-        if trouble.code == "xet_stale":
+        if trouble.code in PLAIN_WAY:
             self.without_xet = True
         if trouble.code in STRIKING and self._strikes[trouble.code] >= STRIKES:
             hint = f"{STRIKING[trouble.code]}, then `episoded resume {self.config.name}`"

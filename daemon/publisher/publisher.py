@@ -7,6 +7,7 @@ that is down, blocked or slow costs the others, and the stages, nothing.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +19,7 @@ from ..errors import EpisodedError
 from . import companions, desk, receipts
 from .inquiry import Inquiry
 from .jobs import Dataset, Moving, Outcome, Trouble
-from .lane import Lane
+from .lane import PLAIN_WAY, Lane
 from .manifest import Item, dataset_name, item_of
 from .process import Process
 
@@ -154,8 +155,9 @@ class Publisher:
                 desk.note_blocked(self._state_dir, name, lane.blocked)
             else:
                 desk.resume(self._state_dir, name)
-        if outcome.trouble and outcome.trouble.code == "xet_stale":
-            fsio.remove_tree(desk.folder(self._state_dir) / name)  # it believes that the server has what it has not
+        if outcome.trouble and outcome.trouble.code in PLAIN_WAY:
+            with suppress(OSError):  # a cache that cannot be removed costs room, not the service
+                fsio.remove_tree(desk.folder(self._state_dir) / name)
         if lane.without_xet and not without_xet:
             self._processes[name].kill()  # it read its environment when it was started
 

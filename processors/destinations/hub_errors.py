@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 PASSING: Final = frozenset({408, 409, 412, 425, 429, 500, 502, 503, 504})
 #: What a person has to mend: token, payment or quota, rights.
 LOCKED: Final = frozenset({401, 402, 403})
-#: hf_xet says what the server answered in words only.
-_STATUS_IN_TEXT: Final = re.compile(r"\b(401|403|404)\b")
+#: hf_xet says what the server answered in words only: "HTTP status client error (403 Forbidden), domain: http://…".
+_STATUS_IN_TEXT: Final = re.compile(r"\b(\d{3}) [A-Z]")
+#: The same for its disk: an OSError without a number.
+_FULL_IN_TEXT: Final = re.compile(r"\(os error (?:28|122)\)")
 _BLOB_GONE: Final = re.compile(r"LFS pointer pointed to a file that does not exist", re.IGNORECASE)
 _HINTS: Final = {
     401: "the token is wrong or has expired: renew it",
@@ -93,14 +95,16 @@ def _of_kind(error: BaseException, repo: str) -> EpisodedError:
     if isinstance(error, (LocalTokenNotFoundError, PermissionError)):
         return BlockedError("token_missing", told, "log in with `hf auth login`, or set `token_file`")
     if isinstance(error, (ConnectionError, TimeoutError)) and (status := _STATUS_IN_TEXT.search(words)):
-        hint = f"{_HINTS.get(int(status[1]), 'was the repo deleted?')}, then `episoded resume`"
-        return BlockedError("forbidden", told, hint)
+        return _of_xet(int(status[1]), told)
     if isinstance(error, FileNotFoundError):
         return TransientError("xet_stale", told, "the cache here is dropped, and everything sent again")
     if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
         return TransientError("offline", told, "the network comes back by itself, or is mended", offline=True)
     if isinstance(error, (httpx.TransportError, ConnectionError, TimeoutError)):
         return TransientError("connection_lost", told, "it is tried again")
+    if isinstance(error, OSError) and _FULL_IN_TEXT.search(words):
+        where = "free space where the state directory is: xet keeps its cache there"
+        return TransientError("xet_cache_full", told, f"{where}. Without it, bytes go the plain way")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return TransientError("disk_full", told, "free space on this machine, in the state directory and /tmp")
     if isinstance(error, OSError):
@@ -108,6 +112,15 @@ def _of_kind(error: BaseException, repo: str) -> EpisodedError:
     if isinstance(error, ValueError):
         return RefusedError("refused", told, "see what the message says, then `episoded resume`")
     return TransientError("internal", told, "it is tried again, and then needs a look at the log")
+
+
+def _of_xet(status: int, told: str) -> EpisodedError:
+    """What xet's server answered, after xet has tried it several times by itself."""
+    if status in PASSING:
+        return TransientError("rate_limited" if status == 429 else "server_error", told, "it is tried again")
+    if status in LOCKED or status == 404:
+        return BlockedError("forbidden", told, f"{_HINTS.get(status, 'was the repo deleted?')}, then `episoded resume`")
+    return TransientError("xet_stale", told, "the cache here is dropped, and everything sent again")
 
 
 def _words(error: BaseException) -> str:
