@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from episoded.processors.depth.windows import window_frames
+from episoded.processors.errors import RetryableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -87,6 +88,8 @@ class SceneSpec:
 
     `kill`: a folder; a window whose number is the name of a file there kills its process, and takes the file with it.
     `deadly`: a window that kills every process.
+    `lost`: a device that is lost after three windows; `deadly_on`: one that kills its process at the same place.
+    `seen`: a folder, in which a file tells of each process what it was told to compute on.
     `half_fails`: windows that are not finite in half precision, which is coarser everywhere.
     """
 
@@ -96,6 +99,9 @@ class SceneSpec:
     deadly: int | None = None
     half_fails: Collection[int] | None = None
     always_fails: bool = False
+    lost: str | None = None
+    deadly_on: str | None = None
+    seen: Path | None = None
 
     def load(self, device: str, _threads: int = 1) -> SceneModel:
         return SceneModel(self, device)
@@ -107,7 +113,9 @@ class SceneModel:
     def __init__(self, spec: SceneSpec, device: str) -> None:
         self.spec, self.device = spec, device
         self.precision: Precision = "fp32" if spec.half_fails is None and not spec.always_fails else "fp16"
-        self.encoded = 0
+        self.encoded = self.computed = 0
+        if spec.seen is not None:
+            (spec.seen / f"{os.getpid()}").write_text(f"{device} of {os.environ.get('CUDA_VISIBLE_DEVICES')}")
 
     def features(self, pictures: Iterable[NDArray[np.uint8]], precision: Precision = "fp32") -> list[Any]:
         found = [(rgb, precision) for rgb in pictures]
@@ -118,6 +126,11 @@ class SceneModel:
         self, window: int, features: Sequence[Any], check: Callable[[], None], precision: Precision
     ) -> NDArray[np.float32]:
         check()
+        self.computed += 1
+        if self.computed > 3 and self.device == self.spec.deadly_on:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.computed > 3 and self.device == self.spec.lost:
+            raise RetryableError("gpu_lost", f"{self.device} is lost", "see the kernel log")
         assert {of_them for _, of_them in features} == {precision}
         if self.spec.slow_s:
             time.sleep(self.spec.slow_s * affine_of(window)[1] / 2)

@@ -20,6 +20,7 @@ from episoded.processors.depth.params import DepthParams
 from episoded.processors.depth.source import Piece
 from episoded.processors.depth.stage import DepthProcessor
 from episoded.processors.episode import Camera, Episode
+from episoded.processors.errors import RetryableError
 from episoded.processors.media.writer import Encoding, VideoWriter
 
 if TYPE_CHECKING:
@@ -46,13 +47,15 @@ def truth(picture: np.ndarray, number: int) -> np.ndarray:
 class KnownDepth:
     """A `DepthSource`: `piece` frames at a time, each map a function of its picture and of a running sum in the state.
 
-    `asked`: the frames that were really computed. `lose`, `wrong_size`: how it may misbehave.
+    `asked`: the frames that were really computed. `lose`, `wrong_size`: how it may misbehave;
+    `fails_at`: a frame at which its GPU is lost.
     """
 
     kind: Kind = "metric_m"
     piece: int = 4
     lose: int = 0
     wrong_size: bool = False
+    fails_at: int | None = None
     name: str = "known"
     facts: dict[str, Any] = field(default_factory=lambda: {"model": "known", "weights_sha256": "ab" * 32})
     asked: list[int] = field(default_factory=list)
@@ -69,6 +72,8 @@ class KnownDepth:
         try:
             for number, picture in enumerate(frames.read(start), start):
                 check_cancelled()
+                if number == self.fails_at:
+                    raise RetryableError("gpu_lost", "cuda:0 is lost", "see the kernel log")
                 self.asked.append(number)
                 digest = hashlib.sha256(digest.encode() + picture.tobytes()).hexdigest()
                 waiting.append(self._map(picture, number, digest))

@@ -134,6 +134,38 @@ class TestHalfPrecision:
         assert not caught.value.retryable
 
 
+class TestDevices:
+    @pytest.mark.parametrize(
+        ("visible", "seen"),
+        [("5,GPU-8932f937", ["5", "GPU-8932f937"]), (None, ["0", "1"])],
+    )
+    def test_each_process_sees_its_own_gpu_alone(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visible: str | None, seen: list[str]
+    ) -> None:
+        if visible is None:
+            monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        else:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        digest(source(SceneSpec(seen=tmp_path)).maps(FRAMES, devices=["cuda:0", "cuda:1"]))
+        assert sorted(path.read_text() for path in tmp_path.iterdir()) == [f"cuda:0 of {gpu}" for gpu in seen]
+
+    @pytest.mark.parametrize("trouble", ["lost", "deadly_on"])
+    def test_without_one_that_fails_the_others_finish(self, expected: str, trouble: str) -> None:
+        spec = SceneSpec(noise=0.01, **{trouble: "bad"})  # type: ignore[arg-type]
+        assert digest(source(spec).maps(FRAMES, devices=["bad", "cpu"])) == expected
+
+    def test_when_all_are_lost_that_is_what_is_said(self) -> None:
+        with pytest.raises(RetryableError, match="bad is lost") as caught:
+            list(source(SceneSpec(lost="bad")).maps(FRAMES, devices=["bad"] * 2))
+        assert caught.value.code == "gpu_lost"
+
+    def test_one_that_is_lost_in_this_process_leaves_no_thread(self) -> None:
+        with pytest.raises(RetryableError, match="bad is lost") as caught:
+            list(source(SceneSpec(lost="bad")).maps(FRAMES, devices=["bad"]))
+        assert caught.value.code == "gpu_lost"
+        assert {thread.name for thread in threading.enumerate()}.isdisjoint({"decode", "compute"})
+
+
 class TestTrouble:
     def test_an_error_in_a_process_is_the_callers(self) -> None:
         with pytest.raises(EpisodedError, match="no finite depth"):

@@ -139,17 +139,17 @@ def test_weights_that_change_under_it_are_noticed(file: Path, net: VideoDepthNet
 class Tight:
     """Makes the network run out of memory when it is given more than so many frames at once."""
 
-    def __init__(self, net: VideoDepthNet, encoder: int = 99, head: int = 99) -> None:
+    def __init__(self, net: VideoDepthNet, encoder: int = 99, head: int = 99, error: Exception | None = None) -> None:
+        self._error = error or torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
         self._hooks = [
             net.pretrained.register_forward_pre_hook(self._limit(encoder)),
             net.head.scratch.refinenet2.register_forward_pre_hook(self._limit(head)),
         ]
 
-    @staticmethod
-    def _limit(most: int) -> Any:
+    def _limit(self, most: int) -> Any:
         def check(_: Any, inputs: Any) -> None:
             if len(inputs[0]) > most:
-                raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+                raise self._error
 
         return check
 
@@ -196,21 +196,69 @@ class TestMemory:
         assert caught.value.code == "gpu_memory"
         assert "input_size = 14" in caught.value.hint
 
+    @pytest.mark.parametrize(
+        "error",
+        [
+            torch.AcceleratorError("CUDA error: out of memory"),
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+            RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        ],
+    )
+    def test_memory_that_a_library_below_did_not_get_is_the_same(self, net: VideoDepthNet, error: Exception) -> None:
+        model = Engine(net, "vits", "cpu", 28)
+        model._group, model._head_batch = 22, 4  # as on a GPU
+        with Tight(net, encoder=11, head=2, error=error):
+            model.maps(0, model.features([picture(0)] * 32))
+        assert [event["event"] for event in model.take_events()] == ["out_of_memory"] * 2
+
+    def test_the_model_itself_does_not_fit(self) -> None:
+        error = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        with pytest.raises(RetryableError, match="the model itself") as caught:
+            Engine(Unmovable(error), "vitl", "cpu", 28)  # type: ignore[arg-type]
+        assert caught.value.code == "gpu_memory"
+
     def test_groups_waste_nothing_on_22_frames(self) -> None:
         assert all(22 % group == 0 for group in engine.GROUPS)
 
 
-def test_a_lost_gpu_is_not_a_fault_of_the_data(net: VideoDepthNet) -> None:
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (torch.AcceleratorError("CUDA error: unspecified launch failure\nkernel errors might be ..."), "unspecified"),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), "illegal memory access"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), "EXECUTION_FAILED"),
+    ],
+)
+def test_a_lost_gpu_is_not_a_fault_of_the_data(net: VideoDepthNet, error: Exception, words: str) -> None:
     model = Engine(net, "vits", "cpu", 28)
 
     def lost(*_: Any) -> None:
-        raise RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors might be ...")
+        raise error
 
-    hook = net.pretrained.register_forward_pre_hook(lost)
-    with pytest.raises(RetryableError, match="unspecified launch failure") as caught:
-        model.features([picture(0)])
-    hook.remove()
-    assert caught.value.code == "gpu_lost"
+    for part in (net.pretrained, net.head.scratch.refinenet2):
+        hook = part.register_forward_pre_hook(lost)
+        with pytest.raises(RetryableError, match=words) as caught:
+            model.maps(0, model.features([picture(0)] * 32))
+        hook.remove()
+        assert caught.value.code == "gpu_lost"
+    with pytest.raises(RetryableError, match=words):  # while the model is brought there
+        Engine(Unmovable(error), "vits", "cpu", 28)  # type: ignore[arg-type]
+
+
+class Unmovable:
+    """A network that no device takes."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def to(self, _: Any) -> None:
+        raise self._error
+
+
+def test_a_fault_of_ours_is_not_taken_for_one_of_the_gpu(net: VideoDepthNet) -> None:
+    model = Engine(net, "vits", "cpu", 28)
+    with pytest.raises(RuntimeError, match="num_groups"):
+        model.maps(0, [tuple(torch.zeros(3, 1, 1) for _ in range(4))] * 32)
 
 
 def test_half_precision_is_for_the_larger_models_on_gpus_only() -> None:

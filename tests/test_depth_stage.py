@@ -228,6 +228,20 @@ class TestResuming:
         for name in whole:
             assert whole[name].path.read_bytes() == again[name].path.read_bytes(), name
 
+    def test_a_gpu_that_is_lost_in_the_middle_costs_the_segment_in_hand(self, tmp_path: Path, use: Use) -> None:
+        of, parts = episode(tmp_path / "data", 50), FolderParts(tmp_path / "parts")
+        use()
+        whole = run(of, tmp_path / "whole", segment_frames=8)
+        source = use(fails_at=30)
+        with pytest.raises(RetryableError) as refused:
+            run(of, tmp_path / "first", segment_frames=8, parts=parts)
+        assert (refused.value.code, source.closed) == ("gpu_lost", True)
+        source = use()
+        again = run(of, tmp_path / "second", segment_frames=8, parts=parts)
+        assert source.asked == list(range(24, 50))
+        for name in whole:
+            assert whole[name].path.read_bytes() == again[name].path.read_bytes(), name
+
     def test_killed_while_joining_nothing_is_computed_again(self, tmp_path: Path, use: Use) -> None:
         of, parts = episode(tmp_path / "data", 20), FolderParts(tmp_path / "parts")
         use()

@@ -1,9 +1,12 @@
 """Windows of one video from several devices at once: a process each, spans of windows handed out, results in order.
 
-A span goes to whoever is free. Whoever dies (out of memory, a lost GPU, SIGKILL) gives back what it had not delivered,
-and is replaced a few times. Windows may arrive in any order; they leave in order, and because each is a pure function
-of its frames, the result does not depend on who computed what. Spans are not handed out further ahead of the first
-missing window than `ahead`, which bounds the memory.
+A span goes to whoever is free. Whoever dies (out of memory, SIGKILL) gives back what it had not delivered, and is
+replaced a few times; a device that is lost, or has no memory left, is done without. A span that somebody died of goes
+to another device, if there is one: that tells a bad device from windows that nobody survives.
+
+Windows may arrive in any order; they leave in order, and because each is a pure function of its frames, the result does
+not depend on who computed what. Spans are not handed out further ahead of the first missing window than `ahead`, which
+bounds the memory.
 """
 
 from __future__ import annotations
@@ -35,10 +38,11 @@ if TYPE_CHECKING:
 SPAN = 8  # windows: ten frames are encoded twice for each, 6 % of the encoder's work
 LIVES = 3  # processes that may be started for one device before it is given up
 _DEATHS = 2  # processes that may die of the same span
+_OF_THE_DEVICE = ("gpu_lost", "gpu_memory")  # errors that others may not have
 _LISTEN_S = 0.2  # between two looks at whether to stop
 
 
-@dataclass
+@dataclass(eq=False)
 class _Member:
     """One process, and what it has been given and not delivered."""
 
@@ -66,7 +70,8 @@ class Crew:
     def __enter__(self) -> Self:
         self._members = [_Member(device) for device in self.devices]
         self._todo: deque[Span] = deque()
-        self._killed: dict[int, int] = {}
+        self._killed: dict[int, list[_Member]] = {}  # who has died of the span that begins with this window
+        self._fault: EpisodedError | None = None  # of the device that was lost last
         return self
 
     def __exit__(
@@ -81,8 +86,8 @@ class Crew:
     def windows(self, start: int, stop: int) -> Iterator[Computed]:
         """Windows `start` to `stop` - 1 in order.
 
-        Raises what reading frames and the model raise in a process, and `RetryableError` (`depth_worker_died`) when no
-        process is left or one span has cost two of them.
+        Raises what reading frames and the model raise in a process, and `RetryableError`: `gpu_lost` or `gpu_memory`
+        when that is true of every device, `depth_worker_died` when no process is left or one span has cost two of them.
         """
         length = max(1, min(SPAN, -(-(stop - start) // len(self.devices))))
         ahead = length * (len(self.devices) + 1)
@@ -101,16 +106,24 @@ class Crew:
     def _hand_out(self, limit: int) -> None:
         """Give every member without work the next span that begins before window `limit`."""
         for member in self._members:
-            if member.span is None and self._todo and self._todo[0].start < limit and member.lives > 0:
+            if member.span is None and member.lives > 0 and (span := self._next_for(member, limit)) is not None:
                 if member.process is None:
                     self._start(member)
-                span = self._todo.popleft()
                 member.span = span
                 with suppress(OSError):  # dead already: noticed when it is listened to
                     assert member.connection is not None
                     member.connection.send((span.start, span.stop))
         if all(member.lives == 0 for member in self._members):
-            raise _all_dead(self.deaths)
+            raise self._fault or _all_dead(self.deaths)
+
+    def _next_for(self, member: _Member, limit: int) -> Span | None:
+        """The next span for a member: not one that it has died of, as long as somebody else is there for that."""
+        for span in self._todo:
+            others = [other for other in self._members if other.lives > 0 and other is not member]
+            if span.start < limit and not (member in self._killed.get(span.start, ()) and others):
+                self._todo.remove(span)
+                return span
+        return None
 
     def _receive(self) -> Iterator[Computed]:
         """What has arrived from any member; waits a little for it."""
@@ -122,6 +135,11 @@ class Crew:
                 computed = _computed(connection)
             except (EOFError, OSError):
                 self._died(member)
+                continue
+            except EpisodedError as error:
+                if error.code not in _OF_THE_DEVICE:
+                    raise
+                self._lost(member, error)
                 continue
             assert member.span is not None
             member.span = member.span.after(computed.window) or None
@@ -148,9 +166,19 @@ class Crew:
         code = _bury(member)
         member.lives -= 1
         self.deaths.append(f"the process on {member.device} {_how(code)} in windows {span.start} to {span.stop - 1}")
-        self._killed[span.start] = self._killed.get(span.start, 0) + 1
-        if self._killed[span.start] >= _DEATHS:
+        victims = self._killed.setdefault(span.start, [])
+        victims.append(member)
+        if len(victims) >= _DEATHS:
             raise _all_dead(self.deaths)
+        self._todo.appendleft(span)
+
+    def _lost(self, member: _Member, error: EpisodedError) -> None:
+        """Go on without a device; what it had goes to others."""
+        assert member.span is not None
+        span, member.span, member.lives = member.span, None, 0
+        self._fault = error
+        self.deaths.append(error.message)
+        _bury(member)
         self._todo.appendleft(span)
 
 

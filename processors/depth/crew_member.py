@@ -69,10 +69,9 @@ def main(fd: int, parent: int) -> None:
         except EOFError:
             return
         except EpisodedError as error:
-            if error.code == "gpu_lost":  # this device's trouble: others may go on
-                sys.exit(error.message)
+            sys.stderr.write(f"{error.message}\n")  # where others go on without this device, people see why
             sender.put(error)
-        except Exception:  # a lost GPU, a fault of ours: the parent sees a death, people see why
+        except Exception:  # a fault of ours: the parent sees a death, people see why
             traceback.print_exc()
             sys.exit(1)
         sender.put(None)

@@ -67,8 +67,7 @@ def _loaded(spec: VideoDepthAnything, device: str) -> Engine:
 class VideoModelSource:
     """A source of depth: any model of windows. Conforms to `DepthSource`.
 
-    Each piece is one window; its facts are its `WindowRecord` and `events` (see `Computed`), and `deaths` of processes
-    where there were any.
+    Each piece is one window; its facts are its `WindowRecord` and `events` (see `Computed`).
     """
 
     spec: ModelSpec
