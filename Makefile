@@ -13,7 +13,7 @@ demo: $(STAMP)  ## install into .venv and run the main job on a small simulated 
 	$(BIN)/episoded demo
 
 test: $(STAMP)  ## install into .venv and run the tests
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n logical --maxprocesses 4 --dist loadfile
 
 test-lerobot: $(STAMP)  ## LeRobot 0.3.3 and 0.4.4 open, read and continue our datasets; builds their environments once
 	$(BIN)/python tests/lerobot_judge.py build

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,6 +15,8 @@ import structlog
 
 TESTS = Path(__file__).parent
 sys.path.insert(0, str(TESTS))  # import-mode importlib: test modules share `recordings` and `actors`
+# What a script runs in the background is deaf to SIGINT, and so would be the commands that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
