@@ -97,6 +97,7 @@ class Sshd:
             "PermitRootLogin": "prohibit-password",
             "MaxStartups": "100",
             "PrintMotd": "no",
+            "SetEnv": f"HOME={self.folder}",  # a .bashrc of this machine may say something, and takes its time
         }
         text = "".join(f"{key} {value}\n" for key, value in lines.items())
         (self.folder / "config").write_text(text)

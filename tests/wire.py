@@ -40,6 +40,8 @@ class Wire:
         return self
 
     def __exit__(self, *_: object) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # else who waits in accept takes one more
         self._listener.close()
         self._cut()
 
