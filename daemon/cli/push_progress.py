@@ -88,7 +88,7 @@ class Lines:
 
 
 class Bars(Lines):
-    """A bar for the shipment in hand; what has ended scrolls by above it."""
+    """A bar for the shipment whose bytes move; what has ended scrolls by above it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -102,6 +102,7 @@ class Bars(Lines):
             transient=True,
         )
         self._task = self._progress.add_task("", visible=False)
+        self._moving = ""
 
     def __enter__(self) -> Bars:
         self._progress.start()
@@ -112,6 +113,7 @@ class Bars(Lines):
 
     def begun(self, shipment: Shipment) -> None:
         """A bar of its bytes."""
+        self._moving = shipment.name
         self._progress.reset(self._task, total=shipment.size, description=shown(shipment.name), visible=True)
 
     def moved(self, count: int) -> None:
@@ -119,6 +121,7 @@ class Bars(Lines):
         self._progress.advance(self._task, count)
 
     def confirmed(self, shipment: Shipment, *, sent: bool, removed: int) -> None:
-        """The bar has done its work."""
-        self._progress.update(self._task, visible=False)
+        """The bar has done its work, unless it shows the next one by now."""
+        if shipment.name == self._moving:
+            self._progress.update(self._task, visible=False)
         super().confirmed(shipment, sent=sent, removed=removed)

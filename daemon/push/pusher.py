@@ -1,19 +1,20 @@
-"""The order of steps: what is finished, send it, have it confirmed, remember that; then the next."""
+"""What is finished, and in which order it goes; what is in the way of one episode, and what of all."""
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from episoded.processors import formats
 from episoded.processors.destinations.errors import BlockedError, TransientError
 from episoded.processors.errors import EpisodedError, InputError
 
 from . import shipment as shipments
+from .delivery import Delivery
 from .receipts import Receipts, without_frames
-from .server import DamagedError, MovedOnError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -21,13 +22,12 @@ if TYPE_CHECKING:
 
     from episoded.processors.formats.base import Format
 
-    from .server import Seen, Server
+    from .server import Server
     from .shipment import Shipment
 
 #: Pauses between attempts in seconds; the last is repeated.
 PAUSES: Final = (1.0, 2.0, 5.0, 15.0, 30.0, 60.0)
-#: How often in one attempt a step is repeated that damaged bytes, or the server's own work, got in the way of.
-_REPEATS: Final = 5
+_T = TypeVar("_T")
 
 
 class Display(Protocol):
@@ -132,49 +132,73 @@ class Pusher:
 
         False when nothing had to be sent. Raises TransientError, BlockedError, and what is wrong with the data.
         """
-        shipment = shipments.pack(self._layout(), self.root, episode)
-        known = self.receipts.digest(shipment)
-        if known and not (self.delete_frames and shipment.frames):
-            return False
-        manifest = b"" if known else shipment.manifest()
-        digest = known or _digest(manifest)
-        seen = self.server.look(shipment)
-        if seen.state != "absent" and seen.digest != digest and shipment.verified:
-            # What arrived before the server was out of reach, and we encoded: it did not come to our receipt.
-            recorded = shipments.pack(self._layout(), self.root, episode, as_recorded=True)
-            if _digest(recorded.manifest()) == seen.digest:
-                shipment, manifest, digest = recorded, recorded.manifest(), seen.digest
-        sent = not (seen.state == "received" and seen.digest == digest)
-        if sent:
-            self._bring(shipment, manifest or shipment.manifest(), digest, seen)
-        if not known or sent:
-            self.receipts.write(shipment, digest)
-        removed = without_frames(self.root, self.receipts.files(shipment.name)) if self.delete_frames else 0
-        self.display.confirmed(shipment, sent=sent, removed=removed)
-        return sent
+        delivery = self._staged(episode)
+        return delivery is not None and self._confirmed(delivery)
 
     def push_all(self, episodes: Sequence[str]) -> int:
-        """One after the other; one that cannot be sent costs the others nothing. How many were sent.
+        """All of them, in this order; one that cannot be sent costs the others nothing. How many were sent.
 
+        While one is compared and given its place there, the bytes of the next are on their way.
         Raises TransientError and BlockedError, which stand for all of them.
         """
         count = 0
-        for episode in episodes:
-            if self.stop.is_set():
-                break
-            name = episode or "dataset"
-            if name in self.done or (name in self.refused and not self.refused[name].retryable):
-                continue
+        before: tuple[str, Callable[[], bool]] = "", lambda: False
+        with ThreadPoolExecutor(1, "confirming") as confirming:
             try:
-                count += self.push(episode)
-                self.refused.pop(name, None)
-                self.done.add(name)
-            except EpisodedError as error:
-                if _concerns_all(error):
-                    raise
-                self.refused[name] = error
-                self.display.failed(name, error)
+                for episode in episodes:
+                    name = episode or "dataset"
+                    if self.stop.is_set():
+                        break
+                    if name in self.done or (name in self.refused and not self.refused[name].retryable):
+                        continue
+                    delivery = self._tried(name, functools.partial(self._staged, episode))
+                    count += bool(self._tried(*before))
+                    if delivery:
+                        before = name, confirming.submit(self._confirmed, delivery).result
+                    else:
+                        before = "", lambda: False
+                count += bool(self._tried(*before))
+            except KeyboardInterrupt:
+                self.server.ssh.close()  # what is being confirmed there is not waited for
+                raise
         return count
+
+    def _tried(self, name: str, step: Callable[[], _T]) -> _T | None:
+        """What a step comes to; None where it fails for this episode alone, which is remembered."""
+        try:
+            return step()
+        except EpisodedError as error:
+            if _concerns_all(error):
+                raise
+            self.refused[name] = error
+            self.display.failed(name, error)
+            return None
+
+    def _staged(self, episode: str) -> Delivery | None:
+        """An episode whose bytes have all been sent; None where the receipt says that nothing is left to do."""
+        layout = self._layout()
+        shipment = shipments.pack(layout, self.root, episode)
+        known = self.receipts.digest(shipment)
+        if known and not (self.delete_frames and shipment.frames):
+            self._has_arrived(shipment.name)
+            return None
+        recorded = functools.partial(shipments.pack, layout, self.root, episode, as_recorded=True)
+        delivery = Delivery(self.server, self.receipts, shipment, known or "", recorded)
+        delivery.stage(self.display, self.rsync_options)
+        return delivery
+
+    def _confirmed(self, delivery: Delivery) -> bool:
+        """The rest of the way; whether there was one left."""
+        arrived = delivery.confirm(self.rsync_options)
+        shipment = delivery.shipment
+        removed = without_frames(self.root, self.receipts.files(shipment.name)) if self.delete_frames else 0
+        self.display.confirmed(shipment, sent=arrived, removed=removed)
+        self._has_arrived(shipment.name)
+        return arrived
+
+    def _has_arrived(self, name: str) -> None:
+        self.refused.pop(name, None)
+        self.done.add(name)
 
     def patiently(self, step: Callable[[], int], *, attempts: int | None) -> int:
         """Repeat `step` while the network or the server is in the way: so often, or (None) until `stop`.
@@ -187,79 +211,11 @@ class Pusher:
             except TransientError as error:
                 if last:
                     raise
-                self.display.held(error, pause)
+                if not self.stop.is_set():
+                    self.display.held(error, pause)
                 if self.stop.wait(pause):
                     return 0
         return 0
-
-    def _bring(self, shipment: Shipment, manifest: bytes, digest: str, seen: Seen) -> None:
-        self._refuse_another(shipment, digest, seen)
-        if not (seen.state == "placed" and seen.digest == digest):
-            self.display.begun(shipment)
-            self.server.send(shipment, self.display.moved, self.rsync_options)
-        for repeat in range(_REPEATS):
-            try:
-                self._settle(shipment, manifest, digest, seen)
-                return
-            except DamagedError:
-                self._refuse_changed(shipment, manifest)
-                if repeat + 1 == _REPEATS:
-                    raise
-                self.server.send(shipment, self.display.moved, [*self.rsync_options, "--checksum"])
-            except MovedOnError:
-                if repeat + 1 == _REPEATS:
-                    raise
-                seen = self.server.look(shipment)
-
-    def _settle(self, shipment: Shipment, manifest: bytes, digest: str, seen: Seen) -> None:
-        lines: dict[str, bytes] = {}
-        whole: dict[str, tuple[bytes, bytes | None]] = {}
-        if shipment.grows:
-            lines = shipments.new_lines(self.root, shipment.id)
-            for path in shipments.shared_files(self.root)[0]:
-                whole[path] = ((self.root / path).read_bytes(), None)
-            self._merge(shipment, seen, whole)
-        self.server.settle(shipment, manifest, digest, lines, whole)
-
-    def _merge(self, shipment: Shipment, seen: Seen, whole: dict[str, tuple[bytes, bytes | None]]) -> None:
-        """Bring together what recorder and server say in the files that both of them write."""
-        lines, confirmed = shipments.episode_lines(self.root), self.receipts.confirmed()
-        known = [lines[name] for name in lines if name == shipment.id or name in confirmed]
-        try:
-            for path in (shipments.INFO, shipments.AGGREGATE):
-                if path not in whole:
-                    continue
-                ours, theirs = whole[path][0], seen.shared.get(path)
-                if path == shipments.INFO:
-                    merged = shipments.merged_info(ours, theirs, known)
-                else:
-                    merged = shipments.merged_statistics(ours, theirs, whole[shipments.INFO][0])
-                whole[path] = merged, theirs
-        except ValueError as error:
-            raise TransientError(
-                "meta_unsettled", f"a file of meta/, here or on the server, is half written: {error}", "tried again"
-            ) from error
-
-    def _refuse_another(self, shipment: Shipment, digest: str, seen: Seen) -> None:
-        if shipment.id and seen.state != "absent" and seen.digest != digest:
-            raise InputError(
-                "episode_differs",
-                f"{self.server} has another {shipment.id} already",
-                "it belongs to another recording, or was recorded anew: push under another name (--name)",
-            )
-
-    def _refuse_changed(self, shipment: Shipment, manifest: bytes) -> None:
-        """Damage on the way is rare; a recorder that goes on writing is not."""
-        if shipment.manifest() != manifest:
-            raise TransientError(
-                "changed_while_sent",
-                f"{shipment.name} of {self.root} is still being written",
-                "tried again; nothing of it is visible on the server",
-            )
-
-
-def _digest(manifest: bytes) -> str:
-    return hashlib.sha256(manifest).hexdigest()
 
 
 def _concerns_all(error: EpisodedError) -> bool:

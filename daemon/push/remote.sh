@@ -39,6 +39,10 @@ look() { # folder to stage in
         echo 'absent'
         mkdir -p "$1"
     fi
+    tell_shared
+}
+
+tell_shared() { # what both sides write: size and path, then the content
     for path in meta/info.json meta/stats.json; do
         [ -f "$place/$path" ] || continue
         copy=$(mktemp)
@@ -73,6 +77,7 @@ settle() { # digest of the manifest
     rm -rf "$staging"
     rmdir "$(dirname "$staging")" 2>/dev/null || true
     echo "confirmed $1"
+    tell_shared
 }
 
 has_received() {
@@ -98,21 +103,33 @@ forget_strangers() { # what an earlier call staged, and what does not belong to 
 
 check() { # every file, where it is by now: its bytes on the disk, and of the digest that they had when they were sent
     : >"$notes/staged" && : >"$notes/placed"
-    while IFS= read -r line; do
-        path=${line#*"  "}
-        if [ -e "$tree/$path" ]; then echo "$line" >>"$notes/staged"; else echo "$line" >>"$notes/placed"; fi
-    done <"$notes/manifest"
+    if cmp -s "$notes/have" "$notes/want"; then
+        cat "$notes/manifest" >"$notes/staged"
+    else
+        while IFS= read -r line; do
+            path=${line#*"  "}
+            if [ -e "$tree/$path" ]; then echo "$line" >>"$notes/staged"; else echo "$line" >>"$notes/placed"; fi
+        done <"$notes/manifest"
+    fi
     sync -f "$tree" # the filesystem at once: 600 files one by one took 2.7 s, this 0.1 s
     wrong=$(
-        (cd "$tree" && [ ! -s "$notes/staged" ] || sha256sum --check --quiet "$notes/staged" 2>/dev/null) || true
-        (cd "$place" 2>/dev/null || cd "$tree"; [ ! -s "$notes/placed" ] ||
-            sha256sum --check --quiet "$notes/placed" 2>/dev/null) || true
+        (cd "$tree" && compare "$notes/staged")
+        (cd "$place" 2>/dev/null || cd "$tree"; compare "$notes/placed")
     )
     [ -z "$wrong" ] || {
         wrong=$(printf '%s\n' "$wrong" | sed -n 's/: FAILED.*//p')
         printf '%s\n' "$wrong" | while IFS= read -r path; do rm -f -- "$tree/$path"; done
         say_no damaged "$wrong"
     }
+}
+
+compare() { # files here with their digests, on all cores; says which are wrong
+    split -e -n "r/$(nproc)" "$1" "$1-"
+    for part in "$1"-*; do
+        [ ! -f "$part" ] || sha256sum --check --quiet "$part" >"$part.wrong" 2>/dev/null &
+    done
+    wait
+    cat "$1"-*.wrong 2>/dev/null || true
 }
 
 merge() { # a folder into another: what is not there is renamed as a whole, what is there must be the same

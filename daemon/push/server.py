@@ -61,6 +61,8 @@ class Server:
         self.ssh = ssh
         self.address = address
         self.name = name
+        #: What the last shipment that was settled left in the files that both sides write; None: it is to be looked up.
+        self.left: Mapping[str, bytes] | None = None
 
     def __str__(self) -> str:
         return f"{self.address}/{self.name}"
@@ -75,7 +77,9 @@ class Server:
             raise TransientError("server_unclear", f"{self.address.host} answered {line[:80]!r}", "tried again")
         return Seen(state, digest.strip(), _unpacked(rest))  # type: ignore[arg-type]
 
-    def send(self, shipment: Shipment, moved: Callable[[int], None], options: Sequence[str] = ()) -> None:
+    def send(
+        self, shipment: Shipment, moved: Callable[[int], None] = lambda _: None, options: Sequence[str] = ()
+    ) -> None:
         """Stage the files of a shipment that was looked for: what is missing of them there."""
         files = [file.path for file in shipment.files]
         known = f"--compare-dest={self.address.path}/{self.name}/"  # what a call that was cut off has placed already
@@ -103,9 +107,12 @@ class Server:
         parts |= {f"expected/{path}": old for path, (_, old) in whole.items() if old is not None}
         words = ["sh", f"{notes}/remote.sh", "settle", self.address.path, self.name, shipment.id, digest]
         unpack = f"mkdir -p {shlex.quote(notes)} && tar -xf - -C {shlex.quote(notes)} && exec {shlex.join(words)}"
+        self.left = None
         out = self._asked(f"sh -c {shlex.quote(unpack)}", _archive(parts))
-        if out.decode(errors="replace").split() != ["confirmed", digest]:
+        line, _, rest = out.partition(b"\n")
+        if line.decode(errors="replace").split() != ["confirmed", digest]:
             raise TransientError("not_confirmed", f"{self.address.host} confirmed nothing: {out[:80]!r}", "tried again")
+        self.left = _unpacked(rest)
 
     def _staging(self, shipment: Shipment) -> str:
         """The same in every call for this shipment, and for nobody else's: that is what makes it resume."""

@@ -59,7 +59,8 @@ class Address:
 class Ssh:
     """The account on the other side. `command` is ssh with options of one's own (a port, a key).
 
-    One connection carries all calls, from the first to `close`: making one takes several round trips.
+    One connection carries all calls, from the first to `close`, of several threads at once too: making one takes
+    several round trips.
     """
 
     def __init__(self, host: str, command: Sequence[str] = ("ssh",)) -> None:
@@ -67,6 +68,7 @@ class Ssh:
         self._ssh = [*command, *(word for option in _OPTIONS for word in ("-o", option))]
         self._line: subprocess.Popen[bytes] | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._dialling = threading.Lock()
 
     def run(self, command: str, stdin: bytes = b"") -> tuple[int, bytes, str]:
         """Run a command line there: exit code, stdout, stderr.
@@ -94,16 +96,17 @@ class Ssh:
 
     def _connected(self) -> list[str]:
         """The words that call ssh over the connection, which is made if there is none (any more)."""
-        if self._line is None or self._line.poll() is not None:
-            self.close()
-            self._folder = tempfile.TemporaryDirectory(prefix="episoded-")
-            try:
-                self._line = self._dial(f"{self._folder.name}/line", f"{self._folder.name}/said")
-            except BaseException:
+        with self._dialling:
+            if self._line is None or self._line.poll() is not None:
                 self.close()
-                raise
-        assert self._folder is not None
-        return [*self._ssh, "-o", "ControlMaster=no", "-S", f"{self._folder.name}/line"]
+                self._folder = tempfile.TemporaryDirectory(prefix="episoded-")
+                try:
+                    self._line = self._dial(f"{self._folder.name}/line", f"{self._folder.name}/said")
+                except BaseException:
+                    self.close()
+                    raise
+            assert self._folder is not None
+            return [*self._ssh, "-o", "ControlMaster=no", "-S", f"{self._folder.name}/line"]
 
     def _dial(self, socket: str, said: str) -> subprocess.Popen[bytes]:
         """A connection that others may use. It ends with us, however we end: with our end of the pipe."""
@@ -141,7 +144,7 @@ class Ssh:
             *told,
             *options,
             "-e",
-            shlex.join(self._ssh),
+            shlex.join(self._connected()),
             f"{root}/",
             f"{self._bracketed()}:{folder}/",
         ]
