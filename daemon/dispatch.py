@@ -226,13 +226,14 @@ class Dispatcher:
         for episode in dataset.episodes:
             if episode.state is not State.PENDING or episode.control.path in skip:
                 continue
-            kind = self._kind_of(episode)
-            if kind is None:
-                continue
-            gpu = self._wants_gpu((kind, dataset, episode), gpus)
+            gpu = self._wants_gpu(("work", dataset, episode), gpus)
             if gpu and not gpus.ids:
                 self.held[str(episode.control.path)] = NO_GPU
-            if not room.has(gpu=gpu):
+            if not (room.has(gpu=gpu) or room.has(gpu=False)):
+                continue
+            kind = self._kind_of(episode)
+            gpu = gpu and kind == "work"
+            if kind is None or not room.has(gpu=gpu):
                 continue
             # A pending marker that came with the upload may be ahead of the files; later generations were past that.
             if episode.markers.generation == 0 and not self._is_complete(dataset, episode, marked=True):

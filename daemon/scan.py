@@ -183,7 +183,7 @@ def _listing(drop: DropConfig, root: Path, layout: Format) -> Listing:
     refusal = EpisodedError(
         "no_output",
         f"{root}: {layout.name} episodes are never written to, and there is no folder for what is made of them",
-        "set `output` for this drop folder, or give `episoded process` an --output",
+        "set `output` for this drop folder, or name it with --output",
     )
     return replace(listing, refusal=refusal)
 

@@ -180,6 +180,8 @@ def _episode(root: Path, place: Path) -> str:
 def _only(dataset: DatasetView, episode: str) -> DatasetView:
     """The dataset as if it held this episode alone."""
     chosen = tuple(view for view in dataset.episodes if view.id == episode)
+    if not chosen and (refusal := dataset.listing.refusal):
+        raise UnknownTargetError(refusal.code, refusal.message, refusal.hint)
     if not chosen:
         raise UnknownTargetError(
             "no_such_episode", f"{episode} is no longer listed in {dataset.root}", "was the dataset replaced?"

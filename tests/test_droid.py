@@ -310,6 +310,13 @@ class TestWrongEpisodes:
         assert "metadata-only" in done.out + done.err
 
 
+def test_an_episode_by_itself_is_asked_for_with_its_output(tmp_path: Path) -> None:
+    root = tree(tmp_path / "droid")
+    done = episoded("view", root / uuid_of(episode_folder(root)), "--still", "--into", tmp_path)
+    assert done.code == 4
+    assert "--output" in done.err
+
+
 class TestInterrupted:
     def test_nothing_half_made_is_left_after_failure_or_interrupt(self, tmp_path: Path) -> None:
         root = tree(tmp_path / "droid", episodes=2)

@@ -572,6 +572,7 @@ class TestInquiry:
         assert asked.questions("there") == ()
         assert asked.waits(second.items()[0].control.path) == ""
         clock.now = KEPT_S + 1
+        asked.take_in([second.view()])
         assert len(asked.questions("there")) == 4
 
     def test_what_was_another_one_is_not_asked_again(self, second: Machine, clock: Clock) -> None:

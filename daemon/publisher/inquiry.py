@@ -6,8 +6,10 @@ waited for: then episodes are processed, which costs work and nothing else.
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from ..state import State
@@ -30,6 +32,27 @@ PATIENCE_S: Final = 60.0
 KEPT_S: Final = 600.0
 
 
+@dataclass(slots=True)
+class _Case:
+    """One pending episode: its destinations, what they answered and when (clock). `other`: they have another one."""
+
+    item: Item
+    aims: tuple[str, ...]
+    answers: dict[str, tuple[Answer, float]] = field(default_factory=dict)
+    other: bool = False
+
+    @property
+    def settled(self) -> bool:
+        """Whether no further answer matters: one destination has it not, or it has another one."""
+        return self.other or any(not answer.manifest for answer, _ in self.answers.values())
+
+    def forget_before(self, at: float) -> None:
+        """Ask again what was not there so long ago."""
+        old = [name for name, (answer, when) in self.answers.items() if not answer.manifest and when < at]
+        for name in old:
+            del self.answers[name]
+
+
 class Inquiry:
     """What was asked about pending episodes, and answered. `troubled(name)`: a destination will not answer now."""
 
@@ -39,76 +62,70 @@ class Inquiry:
         self._config = config
         self._troubled = troubled
         self._clock = clock
-        self._asked: dict[Path, tuple[Item, tuple[str, ...]]] = {}
-        self._answers: dict[tuple[Path, str], tuple[Answer, float]] = {}
-        self._other: set[Path] = set()
+        self._cases: dict[Path, _Case] = {}
+        #: Destination -> whom it is still to be asked about. Kept, for it is looked at whenever a job ends.
+        self._open: dict[str, dict[Path, Item]] = {}
         self._silent_since: dict[str, float] = {}
 
     def take_in(self, views: Iterable[DropView]) -> None:
         """A fresh scan: whom to ask about."""
-        self._asked = {path: (item, aims) for path, item, aims in candidates(views, self._config)}
-        self._answers = {key: answer for key, answer in self._answers.items() if key[0] in self._asked}
-        self._other &= self._asked.keys()
-        for name in {name for _, aims in self._asked.values() for name in aims}:
-            if self.questions(name):
-                self._silent_since.setdefault(name, self._clock())
-            else:
-                self._silent_since.pop(name, None)
+        before, self._cases, self._open = self._cases, {}, {}
+        old = self._clock() - KEPT_S
+        for path, item, aims in candidates(views, self._config):
+            known = before.get(path)
+            self._cases[path] = case = known if known and known.aims == aims else _Case(item, aims)
+            case.forget_before(old)
+            for name in () if case.settled else aims:
+                if name not in case.answers:
+                    self._open.setdefault(name, {})[path] = item
+        self._silent_since = {name: self._silent_since.get(name, self._clock()) for name in self._open}
 
     def questions(self, name: str) -> tuple[Item, ...]:
         """The next episodes to ask a destination about, in the order of the scan."""
-        found = []
-        for path, (item, aims) in self._asked.items():
-            if name in aims and not self._is_settled(path) and self._answer(path, name) is None:
-                found.append(item)
-                if len(found) == ASKED_AT_ONCE:
-                    break
-        return tuple(found)
+        return tuple(itertools.islice(self._open.get(name, {}).values(), ASKED_AT_ONCE))
 
     def heard(self, name: str, answers: Sequence[Answer]) -> None:
         """A destination has answered."""
         now = self._clock()
-        self._answers |= {(answer.control, name): (answer, now) for answer in answers}
-        if answers:
+        for answer in answers:
+            if case := self._cases.get(answer.control):
+                case.answers[name] = answer, now
+                self._close(answer.control, *(case.aims if case.settled else [name]))
+        if answers and name in self._silent_since:
             self._silent_since[name] = now
 
     def other(self, path: Path) -> None:
         """What is at the destinations is not what would be made here."""
-        self._other.add(path)
+        if case := self._cases.get(path):
+            case.other = True
+            self._close(path, *case.aims)
 
     def waits(self, path: Path) -> str:
         """Which destination's answer an episode waits for; "" when it may begin."""
-        if path not in self._asked or self._is_settled(path):
+        case = self._cases.get(path)
+        if case is None or case.settled:
             return ""
-        return next((name for name in self._asked[path][1] if self._may_answer(path, name)), "")
+        return next((name for name in case.aims if name not in case.answers and self._may_answer(name)), "")
 
     def found(self, path: Path) -> tuple[Answer, ...]:
         """The answers of all destinations, when all of them have the episode."""
-        if path not in self._asked or path in self._other:
+        case = self._cases.get(path)
+        if case is None or case.settled or len(case.answers) < len(case.aims):
             return ()
-        answers = [self._answer(path, name) for name in self._asked[path][1]]
-        return tuple(answer for answer in answers if answer) if all(a and a.manifest for a in answers) else ()
+        return tuple(answer for answer, _ in case.answers.values())
 
     def look_again_s(self) -> float:
         """Seconds until nobody waits for a silent destination any more."""
         ends = [since + PATIENCE_S - self._clock() for since in self._silent_since.values()]
         return min((end for end in ends if end > 0), default=math.inf)
 
-    def _is_settled(self, path: Path) -> bool:
-        """Whether no further answer matters: one destination has it not, or it has another one."""
-        answers = (self._answer(path, name) for name in self._asked[path][1])
-        return path in self._other or any(answer and not answer.manifest for answer in answers)
+    def _close(self, path: Path, *names: str) -> None:
+        for name in names:
+            self._open.get(name, {}).pop(path, None)
 
-    def _may_answer(self, path: Path, name: str) -> bool:
-        if self._answer(path, name) or self._troubled(name):
-            return False
-        return self._clock() - self._silent_since.get(name, self._clock()) < PATIENCE_S
-
-    def _answer(self, path: Path, name: str) -> Answer | None:
-        answer, at = self._answers.get((path, name), (None, 0.0))
-        if answer and not answer.manifest and self._clock() - at > KEPT_S:
-            return None
-        return answer
+    def _may_answer(self, name: str) -> bool:
+        now = self._clock()
+        return not self._troubled(name) and now - self._silent_since.get(name, now) < PATIENCE_S
 
 
 def candidates(
