@@ -20,7 +20,7 @@ from episoded.daemon import batch, origin, target
 from episoded.daemon.chain import work_on
 from episoded.daemon.control import CONTROL, ControlDir, read_json
 from episoded.daemon.origin import origin_of
-from episoded.daemon.publisher import inquiry
+from episoded.daemon.publisher import inquiry, shards
 from episoded.daemon.publisher.ask import ask
 from episoded.daemon.publisher.inquiry import ASKED_AT_ONCE, KEPT_S, PATIENCE_S, Inquiry
 from episoded.daemon.publisher.jobs import Answer
@@ -373,6 +373,27 @@ class TestProcess:
         shown = episoded("show", second.raw / found.episode, "--output", second.out, config=second.config).out
         assert "found at there" in shown
 
+    def test_in_whichever_repo_and_chunk_it_lies(
+        self, hub: HubServer, raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Which one an episode has, only manifests that were lost know."""
+        monkeypatch.setattr(shards, "EPISODES_PER_CHUNK", 1)
+        site = HubSite(hub, tmp_path, repo="me/droid-{shard}")
+        spread = there(site, folder="{dataset}/{chunk}", max_files_per_shard=12)
+        first, second = (Machine.new(tmp_path / name, raw, spread) for name in ("first", "second"))
+        first.make()
+        first.publish()
+        folders = {
+            f"{repo}/{name.split('/')[1]}"
+            for repo, repository in hub.repositories.items()
+            for name in repository.files
+            if name.endswith("tracks.npz")
+        }
+        assert folders == {f"me/droid-00{shard}/00{chunk}" for shard in (0, 1) for chunk in (0, 1)}
+        assert second.recognise() == ["found"] * 4
+        assert second.states() == [State.PUBLISHED] * 4
+        assert set(hub.repositories) == {"me/droid-000", "me/droid-001"}, "looking for the next one made it"
+
     def test_who_trusts_what_is_known_here_asks_nothing(self, hub: HubServer, raw: Path, tmp_path: Path) -> None:
         site = HubSite(hub, tmp_path, repo="me/towel")
         first, second = (Machine.new(tmp_path / name, raw, there(site)) for name in ("first", "second"))
@@ -585,11 +606,11 @@ class TestInquiry:
         assert asked.found(item.control.path) == ()
         assert asked.questions("there") == ()
 
-    @pytest.mark.parametrize("more", [{"folder": "chunk-{chunk}"}, {"remote_check": False}])
+    @pytest.mark.parametrize("more", [{"path": "/mnt/{shard}"}, {"remote_check": False}])
     def test_who_cannot_be_asked_is_not(
         self, second: Machine, nas: FolderSite, clock: Clock, more: dict[str, Any]
     ) -> None:
-        second.config = configure(second.folder, more=PIPELINE + there(nas, **more))
+        second.config = configure(second.folder, more=PIPELINE + table("there", "folder", {**nas.settings, **more}))
         assert self.inquiry(second, clock).questions("there") == ()
 
     def test_a_hub_takes_as_many_names_as_are_asked_at_once(self) -> None:

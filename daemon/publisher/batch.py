@@ -40,10 +40,10 @@ class Batch:
         Where a commit is not atomic, it says that all of it is there; elsewhere, what others need not make.
         """
         ordered: list[File] = []
-        for item, listed in self.entries.values():
+        for _, listed in self.entries.values():
             ordered += listed.files
             if listed.known_again or not self.destination.atomic_batch:
-                ordered.append(manifest.as_file(listed, item))
+                ordered.append(manifest.as_file(listed))
         return ordered
 
     def aims_of(self, dataset: Dataset) -> set[Aim]:
@@ -52,8 +52,8 @@ class Batch:
 
     def owner(self, error: MutatedError) -> Path:
         """The episode that a changed file belongs to; raises the error again for one that belongs to none."""
-        for path, (item, listed) in self.entries.items():
-            if error.target in (*(file.target for file in listed.files), manifest.as_file(listed, item).target):
+        for path, (_, listed) in self.entries.items():
+            if error.target in (*(file.target for file in listed.files), listed.target):
                 return path
         raise error  # a shared file: copied by us, so that its change is no episode's fault
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..scan import DatasetView, DropView
     from ..state import Markers
     from .jobs import Answer
+    from .settings import DestinationConfig
 
 #: Episodes in one question: the first answer is there soon, and a Hub takes five hundred names at once.
 ASKED_AT_ONCE: Final = 200
@@ -144,12 +145,16 @@ def candidates(
 def _askable(dataset: DatasetView, pipeline: Pipeline, config: Config) -> tuple[str, ...]:
     """The destinations of a dataset's episodes, when all can be asked.
 
-    Not of a dataset whose episodes share files: these are made from what lies here. Not where a place depends on how
-    many episodes were there before (`{shard}`, `{chunk}`): which one it is, only lost manifests know.
+    Not of a dataset whose episodes share files: these are made from what lies here.
     """
     used = [config.destinations[name] for name in pipeline.destinations]
-    may = dataset.format.standalone and all(one.remote_check and not one.sharded for one in used)
+    may = dataset.format.standalone and all(one.remote_check and _is_searchable(one) for one in used)
     return pipeline.destinations if may else ()
+
+
+def _is_searchable(destination: DestinationConfig) -> bool:
+    """Of several places only a Hub tells which one is the last."""
+    return destination.kind == "huggingface" or "{shard}" not in destination.params.template
 
 
 def _is_untouched(markers: Markers) -> bool:

@@ -5,6 +5,7 @@ Asked before anything is processed, by who lost what he knew, or never made it. 
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections import defaultdict
@@ -15,13 +16,14 @@ from episoded.processors.destinations.errors import BlockedError, RefusedError
 
 from . import manifest
 from .jobs import Answer
+from .manifest import Aim
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from episoded.processors.destinations.base import Destination, File
 
-    from .manifest import Aim, Item
+    from .manifest import Item
     from .settings import DestinationConfig
 
 
@@ -35,11 +37,11 @@ class Lookup:
     def look(self, items: Sequence[Item]) -> Iterator[Answer]:
         """An answer for each. Raises what a destination raises; then nothing is known."""
         at = time.time()
-        by_aim: dict[Aim, list[Item]] = defaultdict(list)
+        by_dataset: dict[str, list[Item]] = defaultdict(list)
         for item in items:
-            by_aim[manifest.aim_at(self._config, item.dataset)].append(item)
-        for aim, asked in by_aim.items():
-            found = self._found(aim, asked)
+            by_dataset[item.dataset].append(item)
+        for dataset, asked in by_dataset.items():
+            found = self._found(dataset, asked)
             yield from (Answer(item.control.path, self._config.name, found.get(item.episode), at) for item in asked)
 
     def forget(self) -> None:
@@ -48,19 +50,30 @@ class Lookup:
             client.close()
         self._clients.clear()
 
-    def _found(self, aim: Aim, items: Iterable[Item]) -> dict[str, dict[str, Any]]:
-        """Episode -> its manifest, of those that are there whole."""
-        names = {manifest.target_of(aim, item.episode): item for item in items}
+    def _found(self, dataset: str, items: Iterable[Item]) -> dict[str, dict[str, Any]]:
+        """Episode -> its manifest, of those that are there whole; in any of the repos, where there are several."""
+        found: dict[str, dict[str, Any]] = {}
+        left = {manifest.target_of(self._config, dataset, item.episode): item for item in items}
+        for shard in itertools.count():
+            here = self._found_at(manifest.aim_at(self._config, dataset, shard).place, left)
+            found |= here or {}
+            left = {target: item for target, item in left.items() if item.episode not in found}
+            if here is None or not left or "{shard}" not in self._config.params.template:
+                return found
+        raise AssertionError("some repo is the last")
+
+    def _found_at(self, place: str, names: Mapping[str, Item]) -> dict[str, dict[str, Any]] | None:
+        """The same at one place; None where there is no such place."""
         try:
-            client = self._at(aim.place)
+            client = self._at(place)
             contents = client.read([*names])
-            known = {target: self._understood(content, aim, names[target]) for target, content in contents.items()}
+            known = {target: self._understood(content, place, names[target]) for target, content in contents.items()}
             wrong = client.verify([file for entry in known.values() if entry for file in entry[1]])
         except RefusedError:
-            return {}  # a place that cannot be, by the name of its dataset
+            return None  # a place that cannot be, by the name of its dataset
         except BlockedError as error:
             if error.code == "repo_missing":
-                return {}
+                return None
             raise
         return {
             names[target].episode: entry[0]
@@ -68,7 +81,7 @@ class Lookup:
             if entry and not any(file.target in wrong for file in entry[1])
         }
 
-    def _understood(self, content: bytes, aim: Aim, item: Item) -> tuple[dict[str, Any], tuple[File, ...]] | None:
+    def _understood(self, content: bytes, place: str, item: Item) -> tuple[dict[str, Any], tuple[File, ...]] | None:
         """A manifest and its files; None for one of other settings, of which nobody can tell how it was made, or torn.
 
         An empty list of files proves nothing.
@@ -76,9 +89,9 @@ class Lookup:
         try:
             record = json.loads(content)
             settings = manifest.settings_digest(self._config)
-            if not (record["origin"] and record["settings"] == settings and record["place"] == aim.place):
+            if not (record["origin"] and record["settings"] == settings and record["place"] == place):
                 return None
-            listed = manifest.listed_in(record, aim, item.output)
+            listed = manifest.listed_in(record, Aim(place, record["folder"]), item.output)
         except (ValueError, KeyError, TypeError):
             return None
         return (record, listed) if listed else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import itertools
 import json
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from .. import checkpoint, fsio
 from ..control import CONTROL, SCHEMA, ControlDir, read_json, to_json
 from ..errors import EpisodedError
 from .receipts import no_longer
+from .settings import PLACEHOLDERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -73,7 +75,7 @@ class Aim:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """`aim`: where it goes; `files`: what, with targets below the place; `path` is the manifest itself.
+    """`aim`: where it goes; `files`: what, with targets below the place; `path`, `target`: the manifest itself.
 
     `known_again`: it says what the episode was made of and with, so that others find there what they need not make.
     """
@@ -81,6 +83,7 @@ class Manifest:
     path: Path
     aim: Aim
     files: tuple[File, ...]
+    target: str
     known_again: bool = False
 
     @property
@@ -126,6 +129,7 @@ def freeze(item: Item, config: DestinationConfig, choose: Callable[[str, int], A
         "schema": SCHEMA,
         "place": aim.place,
         "folder": aim.folder,
+        "manifest": target_of(config, item.dataset, item.episode),
         "settings": settings_digest(config),
         "files": [
             {"path": path, "size": size, "sha256": digest, **(_git(item.output / path, size) if origin else {})}
@@ -135,7 +139,7 @@ def freeze(item: Item, config: DestinationConfig, choose: Callable[[str, int], A
     }
     path = path_of(item.control, config.name)
     fsio.publish(path, to_json(record))
-    return _parsed(record, path, item.output)
+    return _parsed(record, path, item)
 
 
 def read(item: Item, config: DestinationConfig) -> Manifest | None:
@@ -150,7 +154,7 @@ def read(item: Item, config: DestinationConfig) -> Manifest | None:
     if record.get("settings") != settings_digest(config) and config.name not in item.control.markers().receipts:
         no_longer(path)
         return None
-    return _parsed(record, path, item.output)
+    return _parsed(record, path, item)
 
 
 def settings_digest(config: DestinationConfig) -> str:
@@ -159,9 +163,10 @@ def settings_digest(config: DestinationConfig) -> str:
     return hashlib.sha256(json.dumps(deciding).encode()).hexdigest()[:16]
 
 
-def _parsed(record: dict[str, Any], path: Path, output: Path) -> Manifest:
+def _parsed(record: dict[str, Any], path: Path, item: Item) -> Manifest:
     aim = Aim(record["place"], record["folder"])
-    return Manifest(path, aim, listed_in(record, aim, output), bool(record.get("origin")))
+    target = record.get("manifest") or aim.target(f"{CONTROL}/{item.episode}/manifest.json")
+    return Manifest(path, aim, listed_in(record, aim, item.output), target, bool(record.get("origin")))
 
 
 def listed_in(record: Mapping[str, Any], aim: Aim, output: Path) -> tuple[File, ...]:
@@ -211,13 +216,20 @@ def _records(control: ControlDir, stages: Iterable[str]) -> Iterator[checkpoint.
         yield record
 
 
-def target_of(aim: Aim, episode: str) -> str:
-    """What the manifest of an episode is called there."""
-    return aim.target(str(PurePosixPath(CONTROL, episode, "manifest.json")))
+def target_of(config: DestinationConfig, dataset: str, episode: str) -> str:
+    """What the manifest of an episode is called at its place.
+
+    Not below a `{chunk}`: who looks for it does not know which. There, in one of 256 folders: a Hub takes 10,000 names
+    in one.
+    """
+    parts = config.subfolder.split("/")
+    fixed = list(itertools.takewhile(lambda part: not any(one in part for one in PLACEHOLDERS[1:]), parts))
+    spread = [] if fixed == parts else [hashlib.sha256(episode.encode()).hexdigest()[:2]]
+    above = "/".join(fixed).replace(PLACEHOLDERS[0], dataset)
+    return str(PurePosixPath(above, CONTROL, *spread, episode, "manifest.json"))
 
 
-def as_file(manifest: Manifest, item: Item) -> File:
+def as_file(manifest: Manifest) -> File:
     """The manifest as the last file of its episode: where commits are not atomic, it says that all of it is there."""
     content = manifest.path.read_bytes()
-    target = target_of(manifest.aim, item.episode)
-    return File(manifest.path, target, len(content), hashlib.sha256(content).hexdigest())
+    return File(manifest.path, manifest.target, len(content), hashlib.sha256(content).hexdigest())
