@@ -14,6 +14,7 @@ import pytest
 from conftest import eventually
 from episoded.daemon.control import ControlDir
 from episoded.daemon.publisher import receipts
+from episoded.processors.destinations import hub_groups
 from episoded.processors.destinations.errors import BlockedError, MutatedError, RefusedError, TransientError
 from hub_server import READ_TOKEN, WRITE_TOKEN, HubServer
 from publishing import Sender, dataset, items, names, ready, receipt
@@ -141,6 +142,20 @@ class TestAllIsWell:
         repo.site.overwrite("README.md", b"# my own words\n")
         repo.commit(arm)
         assert repo.site.read("README.md") == b"# my own words\n"
+
+    def test_groups_under_way_at_a_time_send_equal_contents_once(
+        self, repo: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(hub_groups, "FILES_IN_GROUP", 1)
+        contents = {f"{number}.mp4": bytes([number // 3]) * 3_000_000 for number in range(9)}
+        listed = files(tmp_path / "source", contents)
+        moved: list[int] = []
+        destination = opened(repo.site)
+        destination.stage(listed, moved.append)
+        assert sorted(repo.hub.puts().values()) == [1, 1, 1]
+        assert sum(moved) == sum(map(len, contents.values()))
+        destination.commit(listed, "a batch")
+        assert {name: repo.site.read(name) for name in contents} == contents
 
     @pytest.mark.parametrize(
         "quirk",

@@ -20,6 +20,7 @@ from .card import MARK, dataset_card
 from .errors import MutatedError, RefusedError
 from .hub_client import connect
 from .hub_errors import classify
+from .hub_groups import GROUPS_IN_FLIGHT, in_groups, once_each
 from .secrets import without
 
 if TYPE_CHECKING:
@@ -29,9 +30,8 @@ if TYPE_CHECKING:
 
 #: Paths in one question: a server refuses more than a thousand.
 PATHS_AT_ONCE: Final = 500
-#: Files and bytes in flight before progress is told again.
-FILES_IN_FLIGHT: Final = 16
-BYTES_IN_FLIGHT: Final = 1 << 30
+#: Small files that are read at a time.
+READ_AT_ONCE: Final = 16
 #: Files up to this size are read once, checked, and committed from memory.
 SMALL: Final = 64 << 10
 #: Files that are kept in mind between moving their bytes and committing them; of the others it is found out again.
@@ -123,27 +123,20 @@ class HuggingFace:
     def read(self, targets: Sequence[str]) -> Mapping[str, bytes]:
         """Their contents at the head of the branch: one question for five hundred, and one for each that is there."""
         there = list(self.stat(targets))
-        with self._in_our_words(), ThreadPoolExecutor(FILES_IN_FLIGHT) as pool:
+        with self._in_our_words(), ThreadPoolExecutor(READ_AT_ONCE) as pool:
             contents = zip(there, pool.map(self._read, there), strict=True)
             return {target: content for target, content in contents if content is not None}
 
     def stage(self, files: Sequence[File], moved: Callable[[int], None]) -> None:
         """Move the bytes of what is large; what the server has already is not sent."""
         check_sizes(files)
+        todo = [file for file in files if file.target not in self._ready]
         with self._in_our_words():
-            for group in _in_flight([file for file in files if file.target not in self._ready]):
-                operations = [self._operation(file) for file in group]
-                try:
-                    self._api.preupload_lfs_files(
-                        self._repo, operations, repo_type="dataset", revision="main", free_memory=False
-                    )
-                except Exception:
-                    check_sizes(group)  # a file that grew meanwhile makes errors that say anything but that
-                    raise
-                for file, operation in zip(group, operations, strict=True):
-                    _check_moved(file, operation)
-                    self._ready[file.target] = operation
-                    moved(file.size)
+            for alike in once_each(todo):
+                with ThreadPoolExecutor(GROUPS_IN_FLIGHT) as pool:
+                    for group in pool.map(self._send, in_groups(alike)):
+                        for file in group:
+                            moved(file.size)
 
     def commit(self, files: Sequence[File], message: str) -> str:
         """One commit. A repetition of one whose answer was lost makes no second one: nothing would change."""
@@ -224,6 +217,21 @@ class HuggingFace:
             entries = (entry for entry in entries if entry.path in wanted)
         return {entry.path: _as_remote(entry) for entry in entries if hasattr(entry, "size")}
 
+    def _send(self, group: list[File]) -> list[File]:
+        """Move the bytes of a few files, and keep in mind what a commit needs to know of them."""
+        operations = [self._operation(file) for file in group]
+        try:
+            self._api.preupload_lfs_files(
+                self._repo, operations, repo_type="dataset", revision="main", free_memory=False
+            )
+        except Exception:
+            check_sizes(group)  # a file that grew meanwhile makes errors that say anything but that
+            raise
+        for file, operation in zip(group, operations, strict=True):
+            _check_moved(file, operation)
+            self._ready[file.target] = operation
+        return group
+
     def _operation(self, file: File) -> Any:
         from huggingface_hub import CommitOperationAdd
 
@@ -283,14 +291,3 @@ def _check_moved(file: File, operation: Any) -> None:
 
 def _grouped(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
     return (names[start : start + size] for start in range(0, len(names), size))
-
-
-def _in_flight(files: Sequence[File]) -> Iterator[list[File]]:
-    group: list[File] = []
-    for file in files:
-        if group and (len(group) == FILES_IN_FLIGHT or sum(f.size for f in group) + file.size > BYTES_IN_FLIGHT):
-            yield group
-            group = []
-        group.append(file)
-    if group:
-        yield group
