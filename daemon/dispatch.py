@@ -68,7 +68,7 @@ class Dispatcher:
         self._grace: dict[Path, float] = {}
         self._mended: dict[Path, tuple[tuple[int, int, int], ...]] = {}
         self._judged_again: dict[Path, float] = {}
-        self._exports = Exports(config, clock)
+        self.exports = Exports(config, clock)
         self.held: dict[str, str] = {}
         self.problems: dict[str, str] = {}
         self.paused: dict[str, str] = {}
@@ -90,7 +90,7 @@ class Dispatcher:
         """A job ended: what the last scan said of its episode no longer holds."""
         path = ending.job.work.control.path
         if ending.job.kind == "export":
-            self._exports.ended(ending)
+            self.exports.ended(ending)
             return
         self._ended.add(path)
         if ending.job.kind == "recognise" and self._inquiry and ending.ended != "found":
@@ -101,7 +101,7 @@ class Dispatcher:
     def look_again_s(self) -> float:
         """Seconds until time alone changes something: an episode has rested, an upload been quiet, for long enough."""
         now = self._clock()
-        times = (*self._stumbles.ends(), *self._judged_again.values(), *self._grace.values(), *self._exports.due())
+        times = (*self._stumbles.ends(), *self._judged_again.values(), *self._grace.values(), *self.exports.due())
         return min((at - now for at in times if at > now), default=math.inf)
 
     def next_jobs(self, busy: list[Job], slots: int, gpus: Gpus = NONE) -> list[Job]:
@@ -203,7 +203,7 @@ class Dispatcher:
             if room.has(gpu=False) and self._needs_mending(dataset):
                 room.take(gpu=False)
                 yield "mend", dataset, dataset.episodes[0]
-            if room.has(gpu=False) and str(dataset.output) not in self.paused and self._exports.wants(dataset, skip):
+            if room.has(gpu=False) and str(dataset.output) not in self.paused and self.exports.wants(dataset, skip):
                 room.take(gpu=False)
                 yield "export", dataset, dataset.episodes[0]
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from . import checkpoint
 from .control import ControlDir, read_json
+from .convert.standing import standing
 from .state import GENERATION, State
 
 if TYPE_CHECKING:
@@ -71,6 +72,15 @@ class DestinationStory:
 
 
 @dataclass(frozen=True, slots=True)
+class ExportStory:
+    """The dataset in another `version` at `path`; `held`: whether this episode is in it, as it is now."""
+
+    version: str
+    path: str
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Story:
     """One episode, whole. `found`: the destinations that had it before anything was made here."""
 
@@ -90,14 +100,17 @@ class Story:
     quality: dict[str, Any] | None
     destinations: tuple[DestinationStory, ...] = ()
     found: tuple[str, ...] = ()
+    export: ExportStory | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
         return asdict(self)
 
 
-def tell(dataset: DatasetView, episode: EpisodeView, stages: tuple[str, ...]) -> Story:
-    """The story of an episode; `stages` are those of its pipeline, in order."""
+def tell(
+    dataset: DatasetView, episode: EpisodeView, stages: tuple[str, ...], lerobot_version: str | None = None
+) -> Story:
+    """The story of an episode; `stages` are those of its pipeline, in order, `lerobot_version` that of its export."""
     control = episode.control
     names = sorted(path.name for path in control.path.iterdir()) if control.path.is_dir() else []
     ready, cleaned = read_json(control.path / "ready") or {}, read_json(control.path / "cleaned") or {}
@@ -120,7 +133,14 @@ def tell(dataset: DatasetView, episode: EpisodeView, stages: tuple[str, ...]) ->
         quality=read_json(control.path / "quality.json") or read_json(dataset.output / episode.id / "quality.json"),
         destinations=tuple(_destinations(control, episode)),
         found=tuple(ready.get("found", ())),
+        export=_export(dataset, episode, lerobot_version),
     )
+
+
+def _export(dataset: DatasetView, episode: EpisodeView, version: str | None) -> ExportStory | None:
+    export = standing(replace(dataset, episodes=(episode,)), version)
+    held = episode.markers.ready and export is not None and not export.behind
+    return ExportStory(export.version, export.path, held) if export else None
 
 
 def _pipeline(control: ControlDir, episode: EpisodeView, ready: dict[str, Any]) -> str | None:

@@ -162,6 +162,7 @@ class Service:
             complaints=self._health.complaints,
             draining=bool(self._stops),
             destinations=self._publisher.status(),
+            exports=self._dispatcher.exports.said(self._supervisor.jobs),
             gpus=self._supervisor.gpus.in_words,
         )
         try:

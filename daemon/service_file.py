@@ -29,8 +29,9 @@ class ServiceReport:
 
     `paused`: output root -> why nothing is claimed there. `held`: control directory -> why the episode is not begun.
     `problems`: root -> what keeps the service from working there (a folder it may not write to). `destinations`: what
-    is on its way to each, and what is in the way. `gpus`: what the stages that need one have, in words; empty where
-    there is no such stage.
+    is on its way to each, and what is in the way. `exports`: output root -> what is done about its export, or why the
+    last attempt came to nothing. `gpus`: what the stages that need one have, in words; empty where there is no such
+    stage.
     """
 
     pid: int
@@ -43,6 +44,7 @@ class ServiceReport:
     held: dict[str, str] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     destinations: dict[str, dict[str, Any]] = field(default_factory=dict)
+    exports: dict[str, str] = field(default_factory=dict)
     watches: int = 0
     complaints: tuple[str, ...] = ()
     draining: bool = False

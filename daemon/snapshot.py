@@ -100,8 +100,26 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Export:
+    """The dataset in another `version` at `path`, with so many `episodes`.
+
+    `behind`: finished episodes that are not in it as they are now. `said`: what the service does about it, or why its
+    last attempt came to nothing.
+    """
+
+    version: str
+    path: str
+    episodes: int
+    behind: int
+    said: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Dataset:
-    """One dataset. `counts`: state -> episodes. `refusal`: why nothing in it can be processed."""
+    """One dataset. `counts`: state -> episodes. `refusal`: why nothing in it can be processed.
+
+    `export`: the dataset in another version, where its pipeline wants one.
+    """
 
     name: str
     path: str
@@ -114,6 +132,7 @@ class Dataset:
     running: tuple[Running, ...]
     held: tuple[Held, ...]
     failures: tuple[Failure, ...]
+    export: Export | None = None
 
 
 @dataclass(frozen=True, slots=True)

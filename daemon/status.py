@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import service_file
 from .control import read_json
+from .convert.standing import standing
 from .identity import product_version
 from .publisher.status import destinations
 from .snapshot import SCHEMA, Dataset, Drop, Failure, Held, Refusal, Running, Service, Snapshot
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from .config import Config
     from .scan import DatasetView, DropView, EpisodeView
     from .service_file import ServiceReport
+    from .snapshot import Export
 
 #: Episodes named for each reason why some are not begun; the count says how many there are.
 EXAMPLES: Final = 5
@@ -124,7 +126,12 @@ class _Picture:
             running=tuple(self._running(episode) for episode in by_state[State.CLAIMED]),
             held=self._held(dataset, [*by_state[State.PENDING], *by_state[State.ARRIVING]]),
             failures=tuple(self._failure(episode) for episode in [*by_state[State.FAILED], *by_state[State.WAITING]]),
+            export=self._export(dataset),
         )
+
+    def _export(self, dataset: DatasetView) -> Export | None:
+        said = self.report.exports.get(str(dataset.output)) if self.report else None
+        return standing(dataset, self.config.pipelines[dataset.drop.pipeline].lerobot_version, said)
 
     def _running(self, episode: EpisodeView) -> Running:
         control, generation = episode.control, episode.markers.generation

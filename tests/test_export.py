@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -116,6 +116,63 @@ class TestProcess:
         done = episoded("process", tmp_path / "fold_v30", config=settings)
         assert "was converted from another dataset" in done.out
         assert snapshot(tmp_path / "fold_v30") == before
+
+
+class TestSeen:
+    """`status` and `show` tell how far the export is behind."""
+
+    def exported(self, root: Path, settings: Path) -> dict[str, Any] | None:
+        (drop,) = episoded("status", root, "--json", config=settings).json["drops"]
+        found: dict[str, Any] | None = drop["datasets"][0]["export"]
+        return found
+
+    def test_up_to_date_and_behind(self, tmp_path: Path, settings: Path):
+        dataset = recording(tmp_path / "fold")
+        assert episoded("process", dataset, config=settings).code == 0
+        place = {"version": "v3.0", "path": str(tmp_path / "fold_v30"), "said": None}
+        assert self.exported(dataset, settings) == {**place, "episodes": 2, "behind": 0}
+        finish(recording(dataset, episodes=1))  # not by a pipeline that exports
+        assert self.exported(dataset, settings) == {**place, "episodes": 2, "behind": 1}
+        assert "fold: v3.0, 2 episodes, 1 behind" in episoded("status", dataset, config=settings).out
+        assert episoded("process", dataset, config=settings).code == 0
+        assert "fold: v3.0, 3 episodes, up to date" in episoded("status", dataset, config=settings).out
+
+    def test_an_episode_that_was_made_anew_is_not_in_it(self, tmp_path: Path, settings: Path):
+        dataset = recording(tmp_path / "fold")
+        assert episoded("process", dataset, config=settings).code == 0
+        made = dataset / ".episoded/episode_000000/ready"
+        again = made.read_bytes()
+        made.rename(made.with_name("ready.000001"))
+        made.write_bytes(again)
+        assert (self.exported(dataset, settings) or {})["behind"] == 1
+        shown = [episoded("show", dataset / name, config=settings).out for name in ("episode_000000", "episode_000001")]
+        assert "v3.0: not in it yet" in shown[0]
+        assert f"v3.0: in {tmp_path}" in shown[1].replace("\n", "")
+
+    def test_none_begun_yet(self, tmp_path: Path, settings: Path):
+        dataset = finish(recording(tmp_path / "fold"))
+        assert (self.exported(dataset, settings) or {})["episodes"] == 0
+        assert (self.exported(dataset, settings) or {})["behind"] == 2
+
+    def test_none_wanted(self, tmp_path: Path, settings: Path):
+        dataset = finish(recording(tmp_path / "fold"))
+        settings.write_text(PLAIN + V30.replace("v3.0", "v2.1"))
+        assert self.exported(dataset, settings) is None
+        settings.write_text(PLAIN)
+        assert self.exported(dataset, settings) is None
+
+    def test_what_is_in_the_way_is_said(self, daemon: Daemon):
+        daemon.start()
+        blocked = daemon.drop / "fold_v30"
+        blocked.mkdir(parents=True)
+        (blocked / "notes.txt").write_text("mine")
+        dataset = daemon.upload("fold", episodes=1)
+        daemon.wait_for(dataset)
+
+        def said() -> str:
+            return str((self.exported(dataset, daemon.config) or {})["said"])
+
+        eventually(lambda: "is no conversion of" in said(), what="the reason in status")
 
 
 class TestWhen:

@@ -24,7 +24,8 @@ def show(
     chosen = settings(config)
     target = targets.find_episode(episode, chosen, output=output)
     dataset = target.view().datasets[0]
-    story = history.tell(dataset, dataset.episodes[0], chosen.pipelines[target.drop.pipeline].stages)
+    pipeline = chosen.pipelines[target.drop.pipeline]
+    story = history.tell(dataset, dataset.episodes[0], pipeline.stages, pipeline.lerobot_version)
     if json_:
         typer.echo(json.dumps(story.to_json(), indent=2))
         return

@@ -44,6 +44,9 @@ def table(story: Story) -> RenderableType:
         blocks += [_section("quality"), *_quality(story.quality)]
     if story.destinations:
         blocks += [_section("destinations"), _inset(_destinations(story.destinations))]
+    if story.export:
+        where = f"in {shown(story.export.path)}" if story.export.held else "not in it yet, as it is now"
+        blocks += [_section("export"), _indented(f"{story.export.version}: {where}")]
     if story.failure:
         title = "error" if story.state in (State.FAILED, State.WAITING) else "last error, of an earlier attempt"
         blocks += [_section(title), *_failure(story.failure)]

@@ -107,6 +107,7 @@ def _drop(drop: Drop, now: float) -> Iterator[RenderableType]:
         if failures:
             yield _section(title).append(f"   {hint}", "not bold dim")
             yield from _failures(failures, now)
+    yield from _list("exports", _exports(drop.datasets))
     yield from _list("not begun", _not_begun(drop.datasets))
     yield from _list("not processed", _not_processed(drop))
 
@@ -185,6 +186,18 @@ def _failure(dataset: Dataset, failure: Failure, now: float) -> Iterator[Rendera
     yield _indented(Text(shown(failure.message)), 4)
     if failure.hint:
         yield _indented(Text.assemble(("what to do: ", "bold"), shown(failure.hint)), 4)
+
+
+def _exports(datasets: Iterable[Dataset]) -> Iterator[Text]:
+    for dataset in datasets:
+        if export := dataset.export:
+            line = Text(f"{shown(dataset.name)}: {export.version}, {plural(export.episodes, 'episode')}")
+            line.append(
+                f", {export.behind} behind" if export.behind else ", up to date", "yellow" if export.behind else "green"
+            )
+            if export.said:
+                line.append(f": {shown(export.said)}")
+            yield line
 
 
 def _not_begun(datasets: Iterable[Dataset]) -> Iterator[Text]:

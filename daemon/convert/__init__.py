@@ -9,4 +9,5 @@ sidecars.py    what lies beside the format's own files goes with them
 result.py      what is said on the way and at the end
 swap.py        the result takes the place of its source
 export.py      the service keeps one up to date while episodes become ready
+standing.py    how far one is behind, for those who look
 """

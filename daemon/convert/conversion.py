@@ -60,7 +60,7 @@ def convert(
     a source that cannot be converted, UsageError (`same_version`, `output_taken`, `output_inside`, `source_shrunk`,
     `output_recorded_on`) and NotAvailableError (`conversion_busy`, `being_repaired`).
     """
-    started = time.monotonic()
+    started, since = time.monotonic(), time.time()
     dataset = read_dataset(root)
     if dataset.version_name == version:
         raise UsageError("same_version", f"{root} is {version} already", "there is nothing to convert")
@@ -73,6 +73,8 @@ def convert(
         result = Result(str(root), str(output), dataset.version_name, version)
         sizes = sizes or sizes_of(records)
         _Pass(dataset, version, records, result, hooks, sizes, threads, inspect_all).run(ready)
+        if result.episodes:
+            records.write("concluded.json", {"since": since})
     result.seconds = round(time.monotonic() - started, 3)
     return result
 

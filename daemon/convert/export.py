@@ -15,11 +15,12 @@ import structlog
 from .place import beside
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable
     from pathlib import Path
 
     from ..chain import Work
     from ..config import Config
+    from ..jobs import Job
     from ..scan import DatasetView
     from ..supervisor import Ending
 
@@ -35,13 +36,15 @@ _TOLD_EVERY_S: Final = 0.5
 class Exports:
     """Which datasets have more episodes ready than their export was made of. Forgets everything with the process.
 
-    `done`: output root -> the episodes that the last export was begun for. `rest`: until when a failed one rests.
+    `done`: output root -> the episodes that the last export was begun for. `rest`: until when a failed one rests, and
+    `failed`: why it failed.
     """
 
     config: Config
     clock: Callable[[], float]
     done: dict[Path, tuple[int, int]] = field(default_factory=dict)
     rest: dict[Path, tuple[float, float]] = field(default_factory=dict)
+    failed: dict[Path, str] = field(default_factory=dict)
 
     def wants(self, dataset: DatasetView, busy: Collection[Path] = ()) -> bool:
         """Whether an export is due; it is taken for begun then. Its first episode stands for it among those `busy`."""
@@ -61,10 +64,17 @@ class Exports:
         output = ending.job.work.output
         if ending.ended == "exported":
             self.rest.pop(output, None)
+            self.failed.pop(output, None)
             return
         pause_s = min(self.rest.get(output, (0.0, RETRY_S / 2))[1] * 2, RETRY_CAP_S)
         self.rest[output] = (self.clock() + pause_s, pause_s)
         self.done.pop(output, None)
+        self.failed[output] = ending.reason or ending.ended
+
+    def said(self, jobs: Iterable[Job]) -> dict[str, str]:
+        """Output root -> what is done about its export by these jobs, or why the last attempt came to nothing."""
+        failed = {str(output): f"{why}; it is tried again by itself" for output, why in self.failed.items()}
+        return failed | {str(job.work.output): "is brought up to date now" for job in jobs if job.kind == "export"}
 
     def due(self) -> list[float]:
         """When exports that failed have rested."""

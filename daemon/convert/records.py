@@ -3,6 +3,7 @@
 <result>/.episoded/convert/
 lock                  flock-ed by the process at work
 source.json           what is converted, into which version
+concluded.json        since when the last pass that came to its end was at work
 extent.json           how many episodes the metadata speaks of, written before it does
 episodes/000000.json  one episode, examined
 files/NAME.json       one file that was made, and of what
