@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 #: Seconds between looks at what was just committed: a server's caches may lag behind its head.
 LOOKS_S: Final = (0.0, 1.0, 5.0, 20.0)
-#: Markers written at a time: a disk makes several durable in little more than the time of one.
-WRITERS: Final = 8
 
 log = structlog.get_logger()
 
@@ -109,7 +107,7 @@ class Transfer:
     def _batches(self, items: Sequence[Item]) -> Iterator[Batch]:
         """The items by place; those that are not ready any more are left out, those that cannot be read are blocked."""
         by_place: dict[str, dict[Path, tuple[Item, Manifest]]] = {}
-        with ThreadPoolExecutor(1 if self.config.sharded else WRITERS) as pool:  # shards fill up in order
+        with ThreadPoolExecutor(1 if self.config.sharded else receipts.WRITERS) as pool:  # shards fill up in order
             for item, listed in zip(items, pool.map(self._listed, items), strict=True):
                 if listed:
                     by_place.setdefault(listed.aim.place, {})[item.control.path] = (item, listed)
@@ -256,15 +254,12 @@ class Transfer:
         )
 
     def _receive(self, batch: Batch, entries: Sequence[tuple[Item, Manifest]], commit: str) -> None:
-        def write(entry: tuple[Item, Manifest]) -> None:
-            item, listed = entry
-            receipts.write(item.control, self.config.name, listed.aim.place, commit, listed.files)
-
-        with ThreadPoolExecutor(WRITERS) as pool:
-            for (item, _), _ in zip(entries, pool.map(write, entries), strict=True):
-                batch.proven.append(item.control.path)
-                names = {"destination": self.config.name, "dataset": item.dataset, "episode": item.episode}
-                log.info("published", **names, commit=commit)
+        told = [(item.control, listed.aim.place, listed.files) for item, listed in entries]
+        receipts.write_all(self.config.name, commit, told)
+        for item, _ in entries:
+            batch.proven.append(item.control.path)
+            names = {"destination": self.config.name, "dataset": item.dataset, "episode": item.episode}
+            log.info("published", **names, commit=commit)
 
     def _block(self, batch: Batch, path: Path, error: EpisodedError) -> None:
         item, _ = batch.entries.pop(path)
