@@ -46,16 +46,19 @@ RATE = Fraction(30)
 
 
 class Timed:
-    """An engine that tells how long it was at work, without the waiting for frames to be decoded."""
+    """An engine that tells how long it was at work, without the waiting for frames to be decoded.
 
-    def __init__(self, engine: Engine) -> None:
+    `began`, `ended`: when it was at work first and last, by `time.perf_counter`.
+    """
+
+    def __init__(self, engine: Any) -> None:
         self._engine = engine
         self.precision = engine.precision
-        self.seconds = 0.0
+        self.seconds = self.began = self.ended = 0.0
         self.frames = 0
-        self.use_fp32, self.take_events = engine.use_fp32, engine.take_events
+        self.take_events = engine.take_events
 
-    def features(self, pictures: Iterable[NDArray[np.uint8]]) -> list[Any]:
+    def features(self, pictures: Iterable[NDArray[np.uint8]], precision: Any = None) -> list[Any]:
         waited = 0.0
 
         def counted() -> Iterable[NDArray[np.uint8]]:
@@ -63,22 +66,24 @@ class Timed:
             source, began = iter(pictures), time.perf_counter()
             for picture in source:
                 waited += time.perf_counter() - began
+                self.began = self.began or time.perf_counter()
                 self.frames += 1
                 yield picture
                 began = time.perf_counter()
             waited += time.perf_counter() - began
 
         started = time.perf_counter()
-        found = self._engine.features(counted())
+        found: list[Any] = self._engine.features(counted(), precision)
         self.seconds += time.perf_counter() - started - waited
         return found
 
     def maps(
-        self, window: int, features: Sequence[Any], check: Callable[[], None] = lambda: None
+        self, window: int, features: Sequence[Any], check: Callable[[], None] = lambda: None, precision: Any = None
     ) -> NDArray[np.float32]:
         started = time.perf_counter()
-        found = self._engine.maps(window, features, check)
-        self.seconds += time.perf_counter() - started
+        found: NDArray[np.float32] = self._engine.maps(window, features, check, precision)
+        self.ended = time.perf_counter()
+        self.seconds += self.ended - started
         return found
 
 
@@ -88,19 +93,17 @@ class Loaded:
     def __init__(self, model: Timed) -> None:
         self._model = model
 
-    def load(self, _device: str) -> Timed:
+    def load(self, _device: str, _threads: int = 1) -> Timed:
         return self._model
 
 
 def main() -> None:
     options = parse()
-    torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         video = film(Path(folder) / "input.mkv", options.frames, options.size)
         frames = look_at(video)
-        model = Timed(
-            Engine(build(options.encoder), options.encoder, options.device, options.input_size, options.precision)
-        )
+        net, sizes = build(options.encoder), (options.input_size, options.precision, options.threads)
+        model = Timed(Engine(net, options.encoder, options.device, *sizes))
         contestants = {
             OURS: partial(ours, model, frames, Path(folder)),
             PLAIN: partial(plain, model, frames, Path(folder)),
@@ -193,7 +196,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--input-size", type=int, default=98)
     parser.add_argument("--frames", type=int, default=110)
     parser.add_argument("--size", type=lambda text: tuple(map(int, text.split("x"))), default=(240, 320), help="HxW")
-    parser.add_argument("--threads", type=int, default=1, help="of torch")
+    parser.add_argument("--threads", type=int, default=1, help="of the CPU, for a model on it")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tries", type=int, default=2)
     return parser.parse_args()

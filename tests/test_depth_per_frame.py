@@ -202,6 +202,15 @@ def test_it_goes_on_after_any_piece(saved: Callable[[str], Path]) -> None:
     assert list(source.maps(frames, rest.state())) == []
 
 
+def test_the_number_of_threads_changes_nothing(saved: Callable[[str], Path]) -> None:
+    source = per_frame_model(str(saved("glpn")))
+    one, three = (
+        b"".join(values.tobytes() for piece in source.maps(SceneFrames(9), threads=n) for values in piece.maps)
+        for n in (1, 3)
+    )
+    assert one == three
+
+
 def test_weights_that_are_not_finite_fail_with_the_frame_named(saved: Callable[[str], Path], tmp_path: Path) -> None:
     net = transformers.AutoModelForDepthEstimation.from_pretrained(saved("dpt"))
     next(net.parameters()).data.fill_(torch.nan)

@@ -89,7 +89,7 @@ class Preview(VideoExport):
         self._waiting = []
 
     def _encode(self, depth: NDArray[np.uint16], colour: NDArray[np.uint8], palette: NDArray[np.uint8]) -> None:
-        both = np.ascontiguousarray(np.concatenate([colour, palette[depth]], axis=1))
+        both = np.ascontiguousarray(np.concatenate([colour, np.take(palette, depth, axis=0)], axis=1))
         self._writer.write(VideoFrame.from_ndarray(both, format="rgb24").reformat(format="yuv420p"))
 
     def describe(self) -> dict[str, Any]:
