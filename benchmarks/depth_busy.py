@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import measuring
 import numpy as np
 import structlog
-from depth import Loaded, Timed, film
+from depth import Loaded, Timed, film, network
 
 from episoded.processors.base import StageContext
 from episoded.processors.depth import ladder
@@ -111,10 +111,9 @@ def load(options: argparse.Namespace) -> Any:
         height, width = options.size
         return StandIn(options.ms / 1000, model_size(height, width, options.input_size))
     from episoded.processors.depth.engine import Engine
-    from episoded.processors.depth.net import build
 
     threads = len(os.sched_getaffinity(0))
-    return Engine(build(options.encoder), options.encoder, options.device, options.input_size, "auto", threads)
+    return Engine(network(options.encoder), options.encoder, options.device, options.input_size, "auto", threads)
 
 
 def parse() -> argparse.Namespace:
