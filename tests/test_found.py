@@ -15,7 +15,7 @@ import pytest
 
 from commandline import configure, episoded
 from conftest import eventually
-from droid_data import change_state, episode_folder, tree
+from droid_data import change_state, episode_folder, tree, write_video
 from episoded.daemon import batch, origin, target
 from episoded.daemon.chain import work_on
 from episoded.daemon.control import CONTROL, ControlDir, read_json
@@ -469,6 +469,19 @@ class TestByHand:
         assert done.code == 1
         assert "[not_here]" in done.err
         assert other.names() == set()
+
+
+def test_a_video_by_itself_is_found_as_well(nas: FolderSite, tmp_path: Path) -> None:
+    pipeline = '[pipelines.depth]\ndestinations = ["there"]\ndepth = { ways = ["none"] }\n'
+    write_video(tmp_path / "clip.mp4", 5, (64, 48))
+    for name, made in (("first", ["depth_meta.json"]), ("second", [])):
+        (folder := tmp_path / name).mkdir()
+        video = shutil.copy(tmp_path / "clip.mp4", folder)
+        config = configure(folder, more=pipeline + there(nas))
+        assert episoded("process", video, "--pipeline", "depth", config=config).code == 0
+        assert episoded("publish", video, "--pipeline", "depth", config=config).code == 0
+        assert [path.name for path in (folder / "clip.mp4.out").iterdir() if path.is_file()] == made
+        assert ControlDir.of(folder / "clip.mp4.out", "clip").markers().published
 
 
 class TestService:

@@ -31,7 +31,9 @@ def destinations(listed: Sequence[Destination], now: float) -> Iterator[Renderab
     for _ in range(4):
         grid.add_column(overflow="fold")
     for one in listed:
-        counts = f"{one.waiting} waiting, {one.published} published" + (f", {one.found} found" if one.found else "")
+        counts = f"{one.waiting} waiting, {one.published} published" + (
+            f" ({one.found} found there)" if one.found else ""
+        )
         grid.add_row(Text(f"  {one.name}", "bold"), Text(shown(one.place), "dim"), Text(counts), _now(one, now))
     yield grid
     for one in listed:
