@@ -15,14 +15,18 @@ import pytest
 from episoded.daemon.chain import Work, work_on
 from episoded.daemon.config import Pipeline
 from episoded.processors import formats
+from episoded.processors.errors import InputError
 from episoded.processors.simulation import record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from episoded.processors.episode import Episode
+
 DATA = Path(os.environ.get("EPISODED_TEST_DATA") or Path(__file__).parents[1] / "../shared/data").resolve()
 TOP, WRIST = "observation.images.top", "observation.images.wrist"
 LEROBOT = formats.by_name("lerobot")
+FIRST, SECOND = "episode_000000", "episode_000001"
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"f2" * 32 + b"\nsize 1890\n"
 
@@ -31,6 +35,12 @@ def recording(root: Path, **settings: Any) -> Path:
     """Two episodes of five frames of two small cameras, unless told otherwise."""
     record(root, **{"episodes": 2, "frames": 5, "size": (48, 64), **settings})
     return root
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """The recording that most tests begin with."""
+    return recording(tmp_path / "dataset")
 
 
 def real(name: str, root: Path) -> Path:
@@ -64,6 +74,24 @@ def change_info(root: Path, change: Callable[[dict[str, Any]], object]) -> None:
     info = info_of(root)
     change(info)
     (root / "meta/info.json").write_text(json.dumps(info, indent=4))
+
+
+def load(root: Path, episode: str = FIRST) -> Episode:
+    """An episode that is finished in place."""
+    return LEROBOT.load(root, episode, root)
+
+
+def refused(root: Path, episode: str = FIRST) -> InputError:
+    """Why an episode cannot be read."""
+    with pytest.raises(InputError) as caught:
+        load(root, episode)
+    assert caught.value.hint
+    return caught.value
+
+
+def stats_lines(root: Path) -> dict[int, dict[str, Any]]:
+    """The statistics of each episode, by its index."""
+    return {line["episode_index"]: line["stats"] for line in lines_of(root / "meta/episodes_stats.jsonl")}
 
 
 def lines_of(path: Path) -> list[Any]:

@@ -1,342 +1,37 @@
-"""LeRobot v2.x datasets as they arrive: what is listed, what is still missing, what can be read, what is refused."""
+"""Episodes of LeRobot v2.x datasets: what is read, what is refused."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import subprocess
-import sys
-from fractions import Fraction
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 import pytest
 
-from episoded.processors import formats
-from episoded.processors.errors import InputError, RetryableError
-from episoded.processors.formats.lerobot_info import parse_fps, read_info
-from episoded.processors.formats.whole import mp4_ends
-from episoded.processors.metadata.mend import mending_edits
 from lerobot_data import (
-    DATA,
+    FIRST,
     LEROBOT,
     POINTER,
+    SECOND,
     TOP,
     WRIST,
     change_info,
     embedded,
     finish,
     frame,
+    load,
     real,
     recording,
+    refused,
+    root,  # noqa: F401 - a fixture
     table,
     video,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from episoded.processors.episode import Episode
-
-FIRST, SECOND = "episode_000000", "episode_000001"
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return recording(tmp_path / "dataset")
-
-
-def load(root: Path, episode: str = FIRST) -> Episode:
-    return LEROBOT.load(root, episode, root)
-
-
-def refused(root: Path, episode: str = FIRST) -> InputError:
-    with pytest.raises(InputError) as caught:
-        load(root, episode)
-    assert caught.value.hint
-    return caught.value
-
-
-class TestDetection:
-    def test_a_folder_with_info_json_is_a_dataset(self, root: Path) -> None:
-        assert formats.detect(root) is LEROBOT
-        assert formats.detect(root / "meta") is None
-
-    def test_costs_no_heavy_import(self) -> None:
-        code = (
-            "import sys, episoded.processors.formats;"
-            "print(sorted({'av', 'numpy', 'pyarrow', 'pydantic', 'torch'} & set(sys.modules)))"
-        )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        assert done.stdout.strip() == "[]"
-
-    @pytest.mark.parametrize("name", [".frame_000001.png.Xy12Zk", "a.part", "b.tmp", "c~", "@eaDir", "lost+found"])
-    def test_knows_the_names_that_copying_leaves(self, name: str) -> None:
-        assert formats.is_ignored(name)
-        assert not formats.is_ignored("frame_000001.png")
-
-
-class TestListing:
-    def test_lists_the_episodes_of_a_real_recording(self, tmp_path: Path) -> None:
-        listing = LEROBOT.listing(real("pending/g1_v21", tmp_path / "g1"))
-        assert listing.episodes == (FIRST, SECOND, "episode_000002")
-        assert listing.orphans == ()
-        assert listing.refusal is None
-
-    def test_reports_the_frames_of_an_interrupted_session_as_orphans(self, tmp_path: Path) -> None:
-        listing = LEROBOT.listing(real("pending/franka_v21_interrupted", tmp_path / "franka"))
-        assert listing.episodes == (FIRST,)
-        [(episode, why)] = listing.orphans
-        assert episode == SECOND
-        assert "53 frames of observation.images.tpv, 53 frames of observation.images.wrist" in why
-
-    def test_refuses_a_clone_without_git_lfs(self, tmp_path: Path) -> None:
-        refusal = LEROBOT.listing(real("corrupt/dataset_lfs_pointers", tmp_path / "clone")).refusal
-        assert refusal is not None
-        assert refusal.code == "lfs_pointer"
-        assert "git lfs pull" in refusal.hint
-
-    def test_sees_what_came_in_since(self, root: Path) -> None:
-        assert LEROBOT.listing(root) is LEROBOT.listing(root)
-        recording(root, episodes=1)
-        assert len(LEROBOT.listing(root).episodes) == 3
-
-    def test_counts_the_frames_of_an_orphan_while_they_come_in(self, root: Path) -> None:
-        folder = frame(root, 0, episode=2).parent
-        folder.mkdir()
-        assert LEROBOT.listing(root).orphans == ()
-        for number in range(3):
-            shutil.copy(frame(root, 0), folder / f"frame_{number:06d}.png")
-            [(_, why)] = LEROBOT.listing(root).orphans
-            assert why.startswith(f"{number + 1} frames of {TOP}")
-
-    def test_an_orphan_becomes_an_episode_with_its_line(self, root: Path) -> None:
-        lines = root / "meta/episodes.jsonl"
-        whole = lines.read_bytes()
-        lines.write_bytes(whole.splitlines(keepends=True)[0])
-        assert [episode for episode, _ in LEROBOT.listing(root).orphans] == [SECOND]
-        lines.write_bytes(whole)
-        assert LEROBOT.listing(root).orphans == ()
-
-    def test_keeps_the_gaps_of_the_recorder(self, tmp_path: Path) -> None:
-        root = tmp_path / "gaps"
-        for index in (0, 2, 4):
-            recording(root, episodes=1, start=index)
-        assert LEROBOT.listing(root).episodes == (FIRST, "episode_000002", "episode_000004")
-
-    def test_a_last_line_that_is_being_written_does_not_count_yet(self, root: Path) -> None:
-        with (root / "meta/episodes.jsonl").open("ab") as file:
-            file.write(b'{"episode_index": 2, "tasks": ["Fet')
-        assert LEROBOT.listing(root).episodes == (FIRST, SECOND)
-
-    def test_a_session_killed_before_its_first_save_has_orphans_only(self, root: Path) -> None:
-        (root / "meta/episodes.jsonl").unlink()
-        listing = LEROBOT.listing(root)
-        assert listing.episodes == ()
-        assert [episode for episode, _ in listing.orphans] == [FIRST, SECOND]
-
-    def test_a_line_separator_in_a_task_is_no_line_end(self, root: Path) -> None:
-        with (root / "meta/episodes.jsonl").open("a") as file:
-            file.write(json.dumps({"episode_index": 2, "tasks": ["a\u2028b\x85c"], "length": 1}, ensure_ascii=False))
-        assert len(LEROBOT.listing(root).episodes) == 3
-
-    @pytest.mark.parametrize(
-        ("bad", "told"),
-        [
-            (b'{"episode_index": 2, "length": 3\n{}\n', "line 3"),
-            (b"[1]\n", "line 3: not a JSON object"),
-            (b'{"episode_index": 2}\n', "line 3: key `length` is None"),
-            (b'{"episode_index": -1, "length": 3}\n', "line 3: key `episode_index` is -1"),
-            (b'{"episode_index": 0, "length": 3}\n', "line 3: episode 0 again, with 3 frames, not 5"),
-            (b"\xff\n", "not UTF-8"),
-        ],
-    )
-    def test_names_the_wrong_line_of_episodes_jsonl(self, root: Path, bad: bytes, told: str) -> None:
-        with (root / "meta/episodes.jsonl").open("ab") as file:
-            file.write(bad)
-        refusal = LEROBOT.listing(root).refusal
-        assert refusal is not None
-        assert refusal.code == "meta_invalid"
-        assert "episodes.jsonl" in refusal.message
-        assert told in refusal.message
-
-    def test_what_the_system_refuses_is_a_refusal_too(self, root: Path) -> None:
-        (root / "meta/episodes.jsonl").unlink()
-        (root / "meta/episodes.jsonl").mkdir()
-        refusal = LEROBOT.listing(root).refusal
-        assert refusal is not None
-        assert "Is a directory" in refusal.message
-
-
-class TestInfo:
-    @pytest.mark.parametrize(
-        ("change", "code", "told"),
-        [
-            (lambda info: info.update(codebase_version="v1.6"), "version_unsupported", "v1.6"),
-            (lambda info: info.pop("codebase_version"), "meta_invalid", "`codebase_version`"),
-            (lambda info: info.update(fps="fast"), "meta_invalid", "`fps`"),
-            (lambda info: info.update(fps=0), "meta_invalid", "`fps`"),
-            (lambda info: info.update(fps=True), "meta_invalid", "`fps`"),
-            (lambda info: info.update(chunks_size=0), "meta_invalid", "`chunks_size`"),
-            (lambda info: info.update(features=[]), "meta_invalid", "`features`"),
-            (lambda info: info["features"].update(x=3), "meta_invalid", "`features.x`"),
-            (lambda info: info["features"].update({"../x": {"dtype": "video"}}), "meta_invalid", "features.../x"),
-            (lambda info: info.update(data_path=7), "meta_invalid", "`data_path`"),
-            (lambda info: info.update(data_path="/etc/{episode_index}"), "meta_invalid", "leads out"),
-            (lambda info: info.update(video_path="../{episode_index}"), "meta_invalid", "leads out"),
-            (lambda info: info.update(video_path="a/{episode}"), "meta_invalid", "{episode}"),
-            (lambda info: info.update(video_path="a/{episode_index.real}"), "meta_invalid", "episode_index.real"),
-            (lambda info: info.update(video_path="a/{video_key}{episode_index:99999d}"), "meta_invalid", "99999d"),
-            (lambda info: info.update(video_path="a/{video_key:03d}"), "meta_invalid", "video_key"),
-            (lambda info: info.update(video_path="{video_key}.mp4"), "meta_invalid", "the same for every episode"),
-            (lambda info: info.update(video_path="{episode_index}.mp4"), "meta_invalid", "the same for every camera"),
-            (lambda info: info.update(data_path="rows.parquet"), "meta_invalid", "the same for every episode"),
-            (lambda info: info.update(video_path="a/{episode_index"), "meta_invalid", "`video_path`"),
-        ],
-    )
-    def test_names_the_wrong_key(
-        self, root: Path, change: Callable[[dict[str, Any]], object], code: str, told: str
-    ) -> None:
-        change_info(root, change)
-        refusal = LEROBOT.listing(root).refusal
-        assert refusal is not None
-        assert refusal.code == code
-        assert told in refusal.message
-        assert refused(root).code == code
-
-    @pytest.mark.parametrize("name", ["info.json", "episodes.jsonl", "episodes_stats.jsonl", "tasks.jsonl"])
-    def test_a_pointer_in_its_place(self, root: Path, name: str) -> None:
-        (root / "meta" / name).write_bytes(POINTER)
-        error = refused(root)
-        assert (error.code, "git lfs pull" in error.hint) == ("lfs_pointer", True)
-        assert name in error.message
-
-    def test_names_the_line_of_broken_json(self, root: Path) -> None:
-        (root / "meta/info.json").write_text('{\n"fps": 30\n"chunks_size": 1000}')
-        assert refused(root).message.endswith("info.json: line 3: Expecting ',' delimiter")
-
-    @pytest.mark.parametrize("part", [0, 1, 200, 1000])
-    def test_half_of_it_is_tried_again(self, root: Path, part: int) -> None:
-        """LeRobot rewrites info.json in place: a reader meets any part of it."""
-        path = root / "meta/info.json"
-        path.write_bytes(path.read_bytes()[:part])
-        with pytest.raises(RetryableError, match="ends in the middle"):
-            load(root)
-
-    @pytest.mark.parametrize(
-        ("written", "fps"),
-        [
-            (30, Fraction(30)),
-            (30.0, Fraction(30)),
-            (29.97, Fraction(2997, 100)),
-            ("33360/1411", Fraction(33360, 1411)),
-            (33360 / 1411, Fraction(33360, 1411)),
-            (30000 / 1001, Fraction(30000, 1001)),
-        ],
-    )
-    def test_reads_the_rate_exactly(self, written: float | str, fps: Fraction) -> None:
-        assert parse_fps(written, Path("info.json")) == fps
-
-    @pytest.mark.parametrize(
-        ("shape", "names", "size"),
-        [
-            ([48, 64, 3], ["height", "width", "channels"], (48, 64)),
-            ([3, 224, 200], ["channels", "height", "width"], (224, 200)),
-            ([3, 224, 200], ["height", "width", "channel"], (224, 200)),
-            ([48, 64], None, (48, 64)),
-            ([3, 4, 3], ["channels", "height", "width"], (4, 3)),
-            ([3, 4, 3], ["height", "width", "channels"], (3, 4)),
-            ([48, 64, 7], None, None),
-            ("wide", None, None),
-        ],
-    )
-    def test_reads_the_size_whichever_way_round(
-        self, root: Path, shape: object, names: object, size: tuple[int, int] | None
-    ) -> None:
-        change_info(root, lambda info: info["features"][TOP].update(shape=shape, names=names))
-        assert load(root).cameras[0].shape == size
-
-    def test_understands_placeholders_of_v3(self, root: Path) -> None:
-        change_info(
-            root,
-            lambda info: info.update(
-                data_path="data/chunk-{chunk_index:03d}/episode_{episode_index:06d}.parquet",
-                video_path="videos/chunk-{chunk_index:03d}/{video_key}/episode_{file_index:06d}.mp4",
-            ),
-        )
-        assert load(root).cameras[0].video == PurePosixPath(f"videos/chunk-000/{TOP}/{FIRST}.mp4")
-
-    def test_puts_episodes_into_chunks(self, root: Path) -> None:
-        change_info(root, lambda info: info.update(chunks_size=2))
-        assert read_info(root / "meta/info.json").video(TOP, 5).parts[1] == "chunk-002"
-
-
-class TestUpload:
-    def test_an_episode_that_is_there_lacks_nothing(self, root: Path) -> None:
-        files = [table(root), *(frame(root, number, key) for number in range(5) for key in (TOP, WRIST))]
-        upload = LEROBOT.upload(root, FIRST)
-        assert upload.missing == ()
-        assert upload.files == len(files)
-        assert upload.bytes == sum(path.stat().st_size for path in files)
-        assert upload.newest == max(path.stat().st_ctime_ns for path in files)
-
-    def test_a_copy_that_sets_the_time_back_is_noticed(self, root: Path) -> None:
-        before = LEROBOT.upload(root, FIRST)
-        os.utime(frame(root, 2), (1, 1))
-        assert LEROBOT.upload(root, FIRST).newest > before.newest
-
-    @pytest.mark.parametrize(
-        ("spoil", "missing"),
-        [
-            (lambda root: frame(root, 2).unlink(), f"frame_000002.png of {TOP}"),
-            (lambda root: frame(root, 4).unlink(), f"frame_000004.png of {TOP}"),
-            (lambda root: shutil.rmtree(frame(root, 0, WRIST).parent), f"frames of {WRIST}"),
-            (lambda root: frame(root, 3).with_name(".frame_000005.png.Xy12Zk").touch(), "a copy that is going on"),
-            (lambda root: frame(root, 3).with_name("frame_000005.png.part").touch(), "a copy that is going on"),
-            (lambda root: os.truncate(frame(root, 3, WRIST), 100), "the end of frame_000003.png"),
-            (lambda root: os.truncate(frame(root, 3, WRIST), 0), "the end of frame_000003.png"),
-            (lambda root: table(root).unlink(), "data/chunk-000/episode_000000.parquet"),
-            (lambda root: os.truncate(table(root), 1000), "the end of data/chunk-000/episode_000000.parquet"),
-            (lambda root: table(root).write_bytes(POINTER), "git lfs pull"),
-        ],
-    )
-    def test_says_what_is_missing(self, root: Path, spoil: Callable[[Path], object], missing: str) -> None:
-        spoil(root)
-        assert any(missing in line for line in LEROBOT.upload(root, FIRST).missing)
-        assert LEROBOT.upload(root, SECOND).missing == ()
-
-    def test_does_not_wait_for_statistics_that_some_recorders_never_write(self, root: Path) -> None:
-        (root / "meta/episodes_stats.jsonl").unlink()
-        finish(root, remove_inputs="keep")
-        recording(root, episodes=1)
-        (root / "meta/episodes_stats.jsonl").write_text('{"episode_index": 0, "stats": {}}\n')
-        assert LEROBOT.upload(root, "episode_000002").missing == ()
-
-    def test_stale_frames_are_not_waited_for(self, root: Path) -> None:
-        frame(root, 9).write_bytes(b"half of a fra")
-        assert LEROBOT.upload(root, FIRST).missing == ()
-
-    def test_frames_that_the_table_only_names_are_waited_for(self, tmp_path: Path) -> None:
-        """rsync sends data/ before images/: a table that looks whole says nothing about its pictures."""
-        root = recording(tmp_path / "dorobot", version="dorobot-images")
-        shutil.rmtree(root / "images")
-        assert LEROBOT.upload(root, FIRST).missing == (f"frames of {TOP}", f"frames of {WRIST}")
-
-    def test_pictures_inside_the_table_are_there(self, tmp_path: Path) -> None:
-        root = embedded(tmp_path / "embedded")
-        shutil.rmtree(root / "images")
-        assert LEROBOT.upload(root, FIRST).missing == ()
-
-    def test_a_video_that_still_arrives(self, root: Path) -> None:
-        finish(root)
-        assert LEROBOT.upload(root, FIRST).missing == ()
-        os.truncate(video(root), video(root).stat().st_size - 1)
-        assert LEROBOT.upload(root, FIRST).missing == (f"the end of episode_000000.mp4 of {TOP}",)
-
-    def test_an_unknown_episode_is_missing_altogether(self, root: Path) -> None:
-        assert "no line for episode_000007" in LEROBOT.upload(root, "episode_000007").missing[0]
 
 
 class TestLoading:
@@ -572,63 +267,3 @@ class TestSymlinks:
         link = root.parent / "link"
         link.symlink_to(root)
         assert load(link).length == 5
-
-
-class TestMending:
-    def test_has_nothing_to_do_before_an_episode_is_finished(self, root: Path) -> None:
-        assert mending_edits(LEROBOT.name, root, root) == []
-
-    def test_brings_back_what_a_recorder_wrote_over(self, tmp_path: Path) -> None:
-        root = recording(tmp_path / "dataset", version="dorobot")
-        received = {name: (root / "meta" / name).read_bytes() for name in ("info.json", "episodes_stats.jsonl")}
-        finish(root)
-        finished = {name: (root / "meta" / name).read_bytes() for name in received}
-        assert finished["info.json"] != received["info.json"]
-        (root / "meta/info.json").write_bytes(received["info.json"])
-        (root / "meta/episodes_stats.jsonl").unlink()
-        for _ in range(2):
-            mend(root)
-            assert {name: (root / "meta" / name).read_bytes() for name in received} == finished
-
-    def test_is_idempotent(self, root: Path) -> None:
-        finish(root)
-        for edit in mending_edits(LEROBOT.name, root, root):
-            now = (root / edit.target).read_bytes()
-            assert edit.derive(now) in (None, now)
-
-
-def mend(root: Path) -> None:
-    for edit in mending_edits(LEROBOT.name, root, root):
-        path = root / edit.target
-        new = edit.derive(path.read_bytes() if path.exists() else None)
-        if new is not None:
-            path.write_bytes(new)
-
-
-class TestEndsOfVideos:
-    FTYP, MOOV = b"\0\0\0\x0cftypisom", b"\0\0\0\x08moov"
-
-    @pytest.mark.parametrize(
-        ("content", "whole"),
-        [
-            (FTYP + MOOV, True),
-            (FTYP + MOOV + b"\0\0\0\0mdat to the end", True),
-            (FTYP + b"\0\0\0\x01mdat" + bytes(7) + b"\x12ab" + MOOV, True),
-            (FTYP + b"\0\0\0\x01mdat" + bytes(7) + b"\xffab" + MOOV, False),
-            (FTYP + MOOV[:-1], False),
-            (FTYP + b"\0\0\0\x0amdatab", False),
-            (FTYP, False),
-            (b"", False),
-            (bytes(100), False),
-        ],
-    )
-    def test_an_index_and_boxes_that_fill_the_file(self, tmp_path: Path, content: bytes, whole: bool) -> None:
-        path = tmp_path / "video.mp4"
-        path.write_bytes(content)
-        assert mp4_ends(path) is whole
-
-    def test_of_real_ones(self) -> None:
-        folder = DATA / "reference/g1_v21/videos/chunk-000/observation.images.cam_high"
-        if not folder.is_dir():
-            pytest.skip(f"needs the real recordings ({folder})")
-        assert all(mp4_ends(path) for path in folder.iterdir())
