@@ -9,59 +9,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from commandline import configure, episoded
+from calibrated_place import (
+    CONF,
+    HERE,
+    THERE,
+    Place,
+    place,  # noqa: F401 - a fixture
+)
 from droid_data import (
     EXT1,
     EXT2,
     WRIST,
     change_metadata,
     change_state,
-    episode_folder,
     extrinsics,
     fails_with,
-    finish_one,
     quality,
     tracks,
-    tree,
-    uuid_of,
 )
-from episoded.processors.calibration import index, stereolabs
 from episoded.processors.calibration.values import Extrinsics, Intrinsics, intrinsics_from_json
-from episoded.processors.errors import EpisodedError, InputError
 from episoded.processors.geometry import inverse, poses_of
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-HERE = [0.5, 0.1, 0.3, -2.0, 0.1, 1.0]
-THERE = [0.2, -0.4, 0.35, -2.1, 0.0, -1.0]
-
-
-class Place:
-    """A simulated episode and a folder of calibrations beside it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.root, self.released = path, tree(path / "droid"), path / "calibration"
-        self.released.mkdir()
-        self.folder = episode_folder(self.root)
-        self.uuid = uuid_of(self.folder)
-        self._runs = 0
-
-    def release(self, name: str, content: Any) -> None:
-        (self.released / name).write_text(json.dumps(content))
-
-    def process(self, **params: Any) -> Path:
-        """Finished into a new output each time."""
-        self._runs += 1
-        if any(self.released.glob("*.json")):
-            index.build(self.released)
-            params = {"calibration": self.released, **params}
-        return finish_one(self.root, self.path / f"out{self._runs}", points_per_finger=4, **params)
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path)
 
 
 class TestIntrinsics:
@@ -292,152 +262,6 @@ class TestExactLookups:
         out = place.process()
         assert quality(out)["extrinsics_source"] == dict.fromkeys((WRIST, EXT1, EXT2), "recorded")
         assert quality(out)["intrinsics_source"] == dict.fromkeys((WRIST, EXT1, EXT2), "nominal")
-
-
-class TestIndex:
-    def test_is_built_by_a_command(self, place: Place) -> None:
-        place.release("intrinsics.json", {f"{place.uuid}{k}": {EXT1: [530, 640, 530, 360]} for k in range(3)})
-        done = episoded("calibration", "index", place.released)
-        assert done.code == 0, done.err
-        assert "intrinsics.json: 3 episodes" in done.out
-        found = index.CalibrationIndex(place.released)
-        assert found.look_up("intrinsics", f"{place.uuid}2") == {EXT1: [530, 640, 530, 360]}
-        assert found.look_up("intrinsics", place.uuid) is None
-        assert found.look_up("superset", place.uuid) is None
-        found.close()
-        assert [path.name for path in place.released.iterdir() if path.name.startswith(".")] == []
-
-    def test_without_files_there_is_nothing_to_index(self, tmp_path: Path) -> None:
-        done = episoded("calibration", "index", tmp_path)
-        assert done.code == 1
-        assert "huggingface.co/KarlP/droid" in done.err
-
-    @pytest.mark.parametrize("text", ['{"a": {}', '{"a": 1 "b": 2}', '["a"]', "", '{"a": {"b"}}', '{"a": 1,}'])
-    def test_a_damaged_file_is_named_and_no_index_is_left(self, place: Place, text: str) -> None:
-        (place.released / "intrinsics.json").write_text(text)
-        with pytest.raises(InputError, match=r"intrinsics\.json") as caught:
-            index.build(place.released)
-        assert caught.value.code == "calibration_unreadable"
-        assert [path.name for path in place.released.iterdir()] == ["intrinsics.json"]
-
-    def test_entries_are_read_one_by_one(self, tmp_path: Path) -> None:
-        value = {"a b": {"x": [1, "}"]}, "ü": [], 'q"': None, "n": {"deep": {"er": 1}}}
-        for text in (json.dumps(value), json.dumps(value, indent=3, ensure_ascii=False)):
-            found = {key: json.loads(entry) for key, entry, _ in index.entries_of(text, tmp_path)}
-            assert found == value
-
-    def test_a_file_newer_than_the_index_is_not_ignored(self, place: Place) -> None:
-        place.release("intrinsics.json", {place.uuid: {EXT1: [530, 640, 530, 360]}})
-        index.build(place.released)
-        place.release("intrinsics.json", {place.uuid: {EXT1: [531, 640, 531, 360], EXT2: []}})
-        record = fails_with_error(place)
-        assert record["code"] == "calibration_index_old"
-        assert "episoded calibration index" in record["hint"]
-        (place.released / "intrinsics.json").unlink()  # removed to save space: the index is as good as it was
-        assert index.CalibrationIndex(place.released).look_up("intrinsics", place.uuid)
-
-    def test_no_index_says_how_to_build_it(self, place: Place) -> None:
-        with pytest.raises(EpisodedError, match="no index") as caught:
-            index.CalibrationIndex(place.released)
-        assert caught.value.hint == f"build it: episoded calibration index {place.released}"
-
-    def test_something_else_under_its_name(self, place: Place) -> None:
-        (place.released / index.INDEX).write_bytes(b"not a database at all, but long enough to be looked at" * 30)
-        with pytest.raises(EpisodedError) as caught:
-            index.CalibrationIndex(place.released)
-        assert caught.value.code == "calibration_index_old"
-
-
-class TestDoctor:
-    def findings(self, place: Place) -> list[str]:
-        drop = f"[[drop]]\npath = '{place.root}'\noutput = '{place.path}/finished'\npipeline = 'mine'\n"
-        table = f"[pipelines.mine]\nstages = ['tracks']\n[pipelines.mine.tracks]\ncalibration = '{place.released}'\n"
-        (place.path / "finished").mkdir(exist_ok=True)
-        found = episoded("doctor", "--json", config=configure(place.path, drop, more=table)).json["findings"]
-        return [f"{one['level']}: {one['found']}" for one in found if one["what"] == "DROID"]
-
-    def test_says_whether_the_calibrations_are_indexed(self, place: Place) -> None:
-        place.release("intrinsics.json", {})
-        (missing,) = self.findings(place)
-        assert missing.startswith("fail")
-        assert "no index" in missing
-        index.build(place.released)
-        assert self.findings(place) == [f"ok: the calibrations in {place.released} are indexed"]
-
-
-def fails_with_error(place: Place) -> dict[str, Any]:
-    """An error of the settings is tried again; the record of the first attempt."""
-    from episoded.daemon.chain import Work, work_on
-    from episoded.daemon.config import Pipeline
-
-    output = place.path / "errors"
-    output.mkdir()
-    table = {"name": "test", "stages": ["tracks"], "tracks": {"calibration": place.released}}
-    assert work_on(Work(place.root, output, place.uuid, "droid", Pipeline.model_validate(table))) in (
-        "waiting",
-        "failed",
-    )
-    (path,) = (output / ".episoded" / place.uuid).glob("g000001.failed")
-    record: dict[str, Any] = json.loads(path.read_bytes())
-    return record
-
-
-LEFT = "fx=700.1\nfy=700.2\ncx=640.5\ncy=361\nk1=-0.17\nk2=0.026\np1=0\np2=0\nk3=0\n"
-CONF = (
-    f"[LEFT_CAM_HD]\n{LEFT}[RIGHT_CAM_HD]\n{LEFT.replace('640.5', '645')}"
-    "[STEREO]\nBaseline=119.9\nTY=0.1\nTZ=-0.2\nCV_HD=0.004\nRX_HD=0.002\nRZ_HD=-0.001\n"
-)
-
-
-class TestStereolabs:
-    def test_rectified_as_opencv_does(self, tmp_path: Path) -> None:
-        import cv2
-
-        (tmp_path / "SN1.conf").write_text(CONF)
-        found = stereolabs.from_conf(tmp_path / "SN1.conf")
-        left = np.array([[700.1, 0, 640.5], [0, 700.2, 361], [0, 0, 1]])
-        right = np.array([[700.1, 0, 645], [0, 700.2, 361], [0, 0, 1]])
-        lens = np.array([-0.17, 0.026, 0, 0, 0])
-        turn = cv2.Rodrigues(np.array([0.002, 0.004, -0.001]))[0]
-        shift = np.array([[-119.9], [0.1], [-0.2]])
-        expected = cv2.stereoRectify(
-            left, lens, right, lens, (1280, 720), turn, shift, flags=cv2.CALIB_ZERO_DISPARITY, alpha=0
-        )
-        np.testing.assert_allclose(found.matrix, expected[2][:, :3])
-        assert (found.width, found.height, found.rectified, found.distortion) == (1280, 720, True, (0.0,) * 5)
-        assert found.nonsense() == ""
-
-    def test_as_people_have_it(self, tmp_path: Path) -> None:
-        path = tmp_path / "SN1.conf"
-        path.write_text(CONF)
-        expected = stereolabs.from_conf(path)
-        path.write_bytes(b"\xef\xbb\xbf" + CONF.replace(".", ",").upper().replace("\n", "\r\n").encode())
-        assert stereolabs.from_conf(path) == expected
-
-    @pytest.mark.parametrize(
-        ("text", "why"),
-        [
-            ("<html><body>404</body></html>", "web page"),
-            ("fx=1", "no section"),
-            ("[LEFT_CAM_HD]\nfx=1", "it has no"),
-            (CONF.replace("fx=700.1", "fx=many"), "could not convert"),
-        ],
-    )
-    def test_what_is_none(self, tmp_path: Path, text: str, why: str) -> None:
-        (tmp_path / "SN1.conf").write_text(text)
-        with pytest.raises(ValueError, match=why):
-            stereolabs.from_conf(tmp_path / "SN1.conf")
-
-    def test_no_sdk_is_no_rung(self, place: Place) -> None:
-        (place.folder / "recordings/SVO").mkdir(parents=True)
-        (place.folder / f"recordings/SVO/{EXT1}.svo").write_bytes(b"SVO")
-        out = place.process(zed_sdk=True)
-        assert quality(out)["intrinsics_source"][EXT1] == "nominal"
-        assert any("ZED SDK is not installed" in note for note in quality(out)["notes"])
-
-    def test_the_distance_of_the_lenses_tells_the_type(self) -> None:
-        assert [stereolabs.model_of(b, wrist=True) for b in (None, 0.0633, 0.1218)] == ["ZED Mini", "ZED Mini", "ZED 2"]
-        assert stereolabs.model_of(None, wrist=False) == "ZED 2"
 
 
 def test_the_inverse_of_a_pose() -> None:
