@@ -13,13 +13,9 @@ from lerobot_data import finish, recording
 from lerobot_v30 import as_v30
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    from conftest import Actor
     from episoded.processors.lerobot.repair import Plan
-
-    Start = Callable[..., Actor]
 
 
 @pytest.fixture(scope="module")

@@ -16,13 +16,9 @@ from episoded.processors.simulation_v3 import record
 from lerobot_data import TOP
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    from conftest import Actor
     from episoded.processors.simulation_v3 import End
-
-    Start = Callable[..., Actor]
 
 V3 = formats.by_name("lerobot-v3")
 ENDS: tuple[End, ...] = ("finalized", "crashed", "killed")

@@ -51,7 +51,7 @@ def order(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         monkeypatch.setattr(os, name, spy)
 
-    for name in ("fsync", "link"):
+    for name in ("fsync", "link", "rename"):
         watch(name)
     return seen
 
@@ -149,6 +149,17 @@ class TestReplace:
         assert path.stat().st_mode & 0o777 == 0o664
         assert names(tmp_path) == {"info.json"}
 
+    def test_content_is_on_disk_before_the_name_and_the_name_before_it_returns(
+        self, tmp_path: Path, order: list[str]
+    ) -> None:
+        fsio.replace(tmp_path / "info.json", b"new", expected=None)
+        assert order == ["fsync file", "rename file", "fsync dir"]
+
+    def test_so_is_that_of_a_finished_file(self, tmp_path: Path, order: list[str]) -> None:
+        (tmp_path / "made").write_bytes(b"content")
+        fsio.replace_file(tmp_path / "made", tmp_path / "name")
+        assert order == ["fsync file", "rename file", "fsync dir"]
+
     def test_makes_a_file_that_was_absent(self, tmp_path: Path) -> None:
         assert fsio.replace(tmp_path / "info.json", b"new", expected=None)
         assert (tmp_path / "info.json").read_bytes() == b"new"
@@ -193,6 +204,12 @@ class TestSetAside:
             fsio.set_aside(tmp_path / "video", tmp_path / "kept")
         kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
         assert kept == {"kept": b"one", "kept-1": b"two", "kept-2": b"three"}
+
+    def test_both_folders_are_on_disk_before_it_returns(self, tmp_path: Path, order: list[str]) -> None:
+        (tmp_path / "aside").mkdir()
+        (tmp_path / "video").write_bytes(b"theirs")
+        fsio.set_aside(tmp_path / "video", tmp_path / "aside/kept")
+        assert order == ["rename file", "fsync dir", "fsync dir"]
 
     def test_a_symlink_is_moved_itself_not_what_it_leads_to(self, tmp_path: Path) -> None:
         (tmp_path / "target").write_bytes(b"theirs")

@@ -21,14 +21,10 @@ from lerobot_v3_sessions import DATA, ENDS, LISTED, PLAIN, V3, finish, frame, li
 from recordings import Originals, broken_laws, leftovers, snapshot, unsettled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    from conftest import Actor
     from daemons import Daemon
     from episoded.processors.simulation_v3 import End
-
-    Start = Callable[..., Actor]
 
 
 @pytest.mark.parametrize("end", ENDS)

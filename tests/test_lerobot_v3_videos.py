@@ -25,13 +25,9 @@ from lerobot_v30 import join
 from recordings import Originals, snapshot, unsettled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    from conftest import Actor
     from episoded.processors.simulation_v3 import End
-
-    Start = Callable[..., Actor]
 
 
 class TestSharedVideos:

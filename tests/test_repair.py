@@ -24,12 +24,8 @@ from lerobot_v30 import data_table, read_episodes, video_file, write_episodes
 from recordings import contents
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    from conftest import Actor
-
-    Start = Callable[..., Actor]
 
 #: Repairable in general, but not here: the videos do not agree with the rows.
 REFUSED = {"a row too few": {"rows_mismatch"}}

@@ -21,12 +21,7 @@ from lerobot_v30 import read_episodes, write_episodes
 from recordings import contents
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
-
-    from conftest import Actor
-
-    Start = Callable[..., Actor]
 
 
 def turn_around(path: Path) -> None:
