@@ -4,33 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
-from commandline import configure, episoded
+from commandline import episoded
 from episoded.daemon.claim import take
 from episoded.daemon.control import ControlDir
+from finished_dataset import chosen, finished, root  # noqa: F401 - fixtures
 from lerobot_broken import VARIANTS
-from lerobot_data import TOP, finish, info_of, recording
-from recordings import contents, copy, snapshot
+from lerobot_data import TOP, info_of, recording
+from recordings import contents, snapshot
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return finish(recording(tmp_path_factory.mktemp("finished") / "ds", episodes=3, frames=6))
-
-
-@pytest.fixture
-def root(tmp_path: Path, finished: Path) -> Path:
-    """To be changed."""
-    return copy(finished, tmp_path / "ds")
-
-
-@pytest.fixture
-def chosen(tmp_path: Path) -> Path:
-    return configure(tmp_path)
 
 
 def test_what_is_whole_is_left_alone(root: Path, chosen: Path) -> None:

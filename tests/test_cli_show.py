@@ -10,7 +10,8 @@ from commandline import configure, episoded, on_terminal, plain
 from episoded.daemon import attempts
 from episoded.daemon.control import ControlDir
 from episoded.daemon.errors import RetryableError
-from recordings import EPISODE, claim_dead, copy, snapshot, tiny
+from finished_dataset import chosen, root  # noqa: F401 - fixtures
+from recordings import EPISODE, claim_dead, snapshot, tiny
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,17 +33,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     attempts.record_failure(claim_dead(root, "episode_000001"), 1, slow, "encode", attempts.AttemptPolicy())
     assert episoded("process", root, config=configure(folder)).code == 1
     return root
-
-
-@pytest.fixture
-def root(tmp_path: Path, finished: Path) -> Path:
-    """To be changed."""
-    return copy(finished, tmp_path / "ds")
-
-
-@pytest.fixture
-def chosen(tmp_path: Path) -> Path:
-    return configure(tmp_path)
 
 
 class TestShow:

@@ -7,32 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from commandline import configure, episoded, on_terminal, plain
+from commandline import episoded, on_terminal, plain
 from episoded.daemon.control import ControlDir
+from finished_dataset import chosen, finished, root  # noqa: F401 - fixtures
 from lerobot_broken import VARIANTS
-from lerobot_data import TOP, finish, recording, video
+from lerobot_data import TOP, recording, video
 from lerobot_v30 import as_v30
 from recordings import EPISODE, copy, snapshot
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three episodes, finished."""
-    return finish(recording(tmp_path_factory.mktemp("finished") / "ds", episodes=3, frames=6))
-
-
-@pytest.fixture
-def root(tmp_path: Path, finished: Path) -> Path:
-    """To be changed."""
-    return copy(finished, tmp_path / "ds")
-
-
-@pytest.fixture
-def chosen(tmp_path: Path) -> Path:
-    return configure(tmp_path)
 
 
 class TestPublished:

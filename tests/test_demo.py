@@ -32,6 +32,18 @@ def _demo(*arguments: object) -> subprocess.Popen[str]:
     )
 
 
+def _demo_at_work(folder: Path) -> tuple[subprocess.Popen[str], int]:
+    """A demonstration whose daemon has claimed an episode, and the pid of that daemon."""
+    process = _demo("--dir", folder, "--episodes", 4, "--seconds", 1)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "claimed" in line:
+            break
+    report = service_file.hear(folder / "state")
+    assert report is not None
+    return process, report.pid
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder of a demonstration that ran, and what it printed."""
@@ -105,13 +117,7 @@ def test_keep_running_leaves_a_daemon_that_takes_more(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_demonstration_stops_its_daemon(tmp_path: Path) -> None:
-    process = _demo("--dir", tmp_path, "--episodes", 4, "--seconds", 1)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if "claimed" in line:
-            break
-    report = service_file.hear(tmp_path / "state")
-    assert report is not None
+    process, _ = _demo_at_work(tmp_path)
     process.send_signal(signal.SIGINT)
     process.communicate()
     assert process.returncode != 0
@@ -119,16 +125,10 @@ def test_an_interrupted_demonstration_stops_its_daemon(tmp_path: Path) -> None:
 
 
 def test_a_killed_demonstration_takes_its_daemon_with_it(tmp_path: Path) -> None:
-    process = _demo("--dir", tmp_path, "--episodes", 4, "--seconds", 1)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if "claimed" in line:
-            break
-    report = service_file.hear(tmp_path / "state")
-    assert report is not None
+    process, daemon = _demo_at_work(tmp_path)
     process.kill()
     process.communicate()
-    _until_gone(report.pid)
+    _until_gone(daemon)
     assert service_file.hear(tmp_path / "state") is None
 
 
