@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from commandline import COMMAND, Done, environment, episoded, finish
+from commandline import COMMAND, Done, environment, finish, in_this_process
 from sshd import sshd  # noqa: F401 - a fixture
 from wire import Wire
 
@@ -52,7 +52,7 @@ class Site:
         return [str(word) for word in ("push", self.recording, self.destination, "--ssh", self.ssh, *options)]
 
     def push(self, *options: object) -> Done:
-        return episoded(*self.words(*options))
+        return in_this_process(*self.words(*options))
 
     def begin(self, *options: object) -> subprocess.Popen[str]:
         """In a process group of its own, so that all of it can be killed."""

@@ -22,6 +22,7 @@ class Wire:
         self._then: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
         self._ends: list[socket.socket] = []
+        self._swallowed: set[socket.socket] = set()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -30,6 +31,10 @@ class Wire:
         """Cut every connection, once, when so many more bytes have gone to the server; `then` do this."""
         with self._lock:
             self._cut_at, self._then = self.sent + count, then
+
+    def swallow_after(self, count: int) -> None:
+        """When so many more bytes have gone to the server, let nothing more through over the connections there are."""
+        self.cut_after(count, lambda: self._swallowed.update(self._ends))
 
     @property
     def was_cut(self) -> bool:
@@ -57,10 +62,11 @@ class Wire:
     def _carry(self, source: socket.socket, target: socket.socket, upward: bool) -> None:
         with suppress(OSError):
             while chunk := source.recv(1 << 14):
-                if upward and self._count(len(chunk)):
+                if upward and self._count(len(chunk)) and not self._swallowed:
                     self._cut()
                     break
-                target.sendall(chunk)
+                if source not in self._swallowed:
+                    target.sendall(chunk)
         for end in (source, target):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)

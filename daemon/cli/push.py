@@ -102,7 +102,8 @@ def _once(pusher: "Pusher", display: "Lines", attempts: int, *, fallback: bool) 
             return _conclude(pusher, display, episodes, others)
         except TransientError as error:
             if not fallback or not _encode_next(pusher, display, episodes):
-                hint = "the same command goes on from what arrived"
+                first = f"{error.hint}; then " if error.code == "server_full" else ""
+                hint = f"{first}the same command goes on from what arrived"
                 raise NotAvailableError(error.code, error.message, hint) from error
             attempts = 1
 

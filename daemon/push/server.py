@@ -125,7 +125,7 @@ class Server:
             raise self._refusal(*out.decode(errors="replace").partition(" ")[::2])
         if code:
             what = f"{self.address.host}: {(said.strip().splitlines() or [f'exit code {code}'])[-1]}"
-            if "Permission denied" in said:
+            if "Permission denied" in said or "Read-only file system" in said:
                 raise BlockedError("server_refuses", what, _MAY_WRITE)
             if "No space left" in said:
                 raise TransientError("server_full", what, "free disk space on the server")
@@ -156,7 +156,10 @@ class Server:
                 return BlockedError("tool_missing", f"{where} has no {about}", f"install {about} there")
 
 
-_MAY_WRITE: Final = "make this account a member of the group that the drop folder belongs to (docs/install.md)"
+_MAY_WRITE: Final = (
+    "make this account a member of the group that the drop folder belongs to (docs/install.md); "
+    "if it is one: is the disk mounted read-only?"
+)
 
 
 def _unpacked(told: bytes) -> dict[str, bytes]:

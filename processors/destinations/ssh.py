@@ -28,7 +28,11 @@ _PROGRESS: Final = re.compile(rb"^\s*(\d+)\s+\d+%")
 
 #: What ssh says when no later attempt will do better -> code and what to do.
 _LOCKED_OUT: Final = (
-    ("REMOTE HOST IDENTIFICATION HAS CHANGED", "host_key_changed", "find out why; then `ssh-keygen -R HOST`"),
+    (
+        "REMOTE HOST IDENTIFICATION HAS CHANGED",
+        "host_key_changed",
+        "its key is not the one it had: find out why; if that is right, `ssh-keygen -R MACHINE`",
+    ),
     ("Host key verification failed", "host_key_unknown", "connect once by hand with `ssh HOST` and check its key"),
     ("Permission denied", "no_access", "put the public key of this account into ~/.ssh/authorized_keys there"),
     ("Too many authentication failures", "no_access", "name one key for this host in ~/.ssh/config"),
@@ -169,7 +173,8 @@ class Ssh:
     def _unreachable(self, said: str) -> TransientError | BlockedError:
         for words, code, hint in _LOCKED_OUT:
             if words in said and code:
-                return BlockedError(code, f"{self.host}: {_last_line(said)}", hint.replace("HOST", self.host))
+                told = hint.replace("HOST", self.host).replace("MACHINE", self.host.rpartition("@")[2])
+                return BlockedError(code, f"{self.host}: {_last_line(said)}", told)
         hint = "is the network up, and the server on? It is tried again"
         return TransientError("server_unreachable", f"{self.host}: {_last_line(said)}", hint, offline=True)
 
@@ -182,8 +187,12 @@ class Ssh:
             return TransientError("server_full", what, "free disk space on the server")
         if "command not found" in said or "rsync: not found" in said:
             return BlockedError("rsync_missing", what, "install rsync on the server")
-        if "Permission denied" in said or code in (1, 2, 3, 4):
-            return BlockedError("server_refuses", what, "may this account write there, and is rsync 3.1 or newer?")
+        if "Permission denied" in said or "Read-only file system" in said or code in (1, 2, 3, 4):
+            return BlockedError(
+                "server_refuses",
+                what,
+                "may this account write there, is the disk mounted read-only, is rsync 3.1 or newer?",
+            )
         return TransientError("connection_lost", what, "what arrived is kept; it goes on from there")
 
 
