@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from episoded.daemon.cli.push_progress import Lines
+from episoded.daemon.push import server
 from episoded.daemon.push.pusher import Pusher
 from episoded.daemon.push.server import Server
 from episoded.processors.destinations.ssh import Address, Ssh
@@ -59,6 +60,17 @@ class TestTheServer:
         assert ended.code == 1
         assert "read-only" in ended.err
 
+    def test_what_reads_the_files_there_is_killed(self, site, monkeypatch):
+        """By a server short of memory, say. A file that nobody found wrong is not one that was found right."""
+        tiny(site.recording)
+        script = b"sha256sum() { sh -c 'kill -9 $$'; }\n" + server._script()
+        with monkeypatch.context() as patched:
+            patched.setattr(server, "_script", lambda: script)
+            ended = site.push("--attempts", 1)
+        assert (ended.code, "not every file was read" in ended.err) == (75, True)
+        assert not site.there.exists()
+        assert site.push().code == 0
+
     def test_its_key_is_another_one(self, site, tmp_path):
         tiny(site.recording)
         known = (site.server.folder / "known_hosts").read_text().split()
@@ -80,6 +92,30 @@ class TestTheClock:
         assert site.push().code == 0
         before = site.wire.sent
         assert (site.push().code, site.wire.sent) == (0, before)
+        assert site.differences() == []
+        assert "12 frames removed" in site.push("--delete-after", "confirmed").out
+
+
+class TestTheRecorder:
+    def test_writes_a_frame_anew_while_it_is_sent(self, site):
+        """Then what was sent is not what the receipt would list: it is looked at, and sent, once more."""
+        tiny(site.recording)
+        frame = sorted(site.recording.rglob("*.png"))[3]
+
+        class Overtaken(Server):
+            def send(self, *args, **kwargs):
+                super().send(*args, **kwargs)
+                sends.append(args)
+                if len(sends) == 1:
+                    frame.write_bytes(sorted(site.recording.rglob("*.png"))[4].read_bytes())
+
+        sends: list[object] = []
+        with closing(Ssh(site.server.host, site.server.ssh)) as ssh:
+            pusher = Pusher(site.recording, Overtaken(ssh, Address.parse(site.destination), "towel"), Lines())
+            assert pusher.push_all(["episode_000000"]) == 0
+            assert pusher.refused["episode_000000"].code == "changed_while_sent"
+            assert not site.there.exists()
+            assert pusher.push_all(["episode_000000"]) == 1
         assert site.differences() == []
         assert "12 frames removed" in site.push("--delete-after", "confirmed").out
 

@@ -70,8 +70,18 @@ class Delivery:
     def _hash(self) -> None:
         """What it is; a receipt knows it without reading the files again."""
         if not self._digest and not self.known:
-            self._manifest = self.shipment.manifest()
+            self._manifest = self._as_packed()
         self._digest = self._digest or self.known or _sha256(self._manifest)
+
+    def _as_packed(self) -> bytes:
+        """Its manifest, of files that are still those that the receipt will list: sending them took a while."""
+        try:
+            manifest = self.shipment.manifest()
+            if self.shipment.is_as_packed():
+                return manifest
+        except FileNotFoundError:
+            pass
+        raise self._still_written()
 
     def _be_as_recorded(self) -> None:
         """What arrived before the server was out of reach, and we encoded: it did not come to our receipt."""
@@ -144,11 +154,14 @@ class Delivery:
     def _refuse_changed(self) -> None:
         """Damage on the way is rare; a recorder that goes on writing is not."""
         if self.shipment.manifest() != self._manifest:
-            raise TransientError(
-                "changed_while_sent",
-                f"{self.shipment.name} of {self.shipment.root} is still being written",
-                "tried again; nothing of it is visible on the server",
-            )
+            raise self._still_written()
+
+    def _still_written(self) -> TransientError:
+        return TransientError(
+            "changed_while_sent",
+            f"{self.shipment.name} of {self.shipment.root} is still being written",
+            "tried again; nothing of it is visible on the server",
+        )
 
 
 def _sha256(manifest: bytes) -> str:

@@ -80,6 +80,11 @@ class Shipment:
         """Whether recorded pictures lie here, to be sent or held by what is sent."""
         return bool(self.instead_of) or any(is_frame(file.path) for file in self.files)
 
+    def is_as_packed(self) -> bool:
+        """Whether every file has the size and mtime that it had. Raises FileNotFoundError."""
+        now = ((file, (self.root / file.path).stat()) for file in self.files)
+        return all((file.size, file.mtime_ns) == (look.st_size, look.st_mtime_ns) for file, look in now)
+
     def manifest(self) -> bytes:
         """sha256 and path of every file, as sha256sum writes and checks them.
 
