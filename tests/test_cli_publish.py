@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +79,19 @@ class TestPublish:
         assert "[mutated]" in done.err
         assert "what to do: " in done.err
         assert "1 episode published" in done.out
+
+    def test_over_what_somebody_else_has_there_as_it_says(self, arm: Path, site: FolderSite, tmp_path: Path) -> None:
+        theirs = site.root / f"arm/data/chunk-000/{EPISODE}.parquet"
+        theirs.parent.mkdir(parents=True)
+        theirs.write_bytes(b"somebody else's")
+        config = settings(tmp_path, site)
+        done = episoded("publish", arm, config=config)
+        assert (done.code, "[conflict]" in done.err) == (1, True)
+        assert theirs.read_bytes() == b"somebody else's"
+        (command,) = re.findall(r"`episoded (publish [^`]*)`", done.err)
+        assert episoded(*shlex.split(command), config=config).code == 0
+        assert artifacts(site.root / "arm") == artifacts(arm)
+        assert episoded("verify", arm, "--remote", config=config).code == 0
 
     def test_a_destination_that_is_none(self, arm: Path, site: FolderSite, tmp_path: Path) -> None:
         done = episoded("publish", arm, "--to", "nowhere", config=settings(tmp_path, site))

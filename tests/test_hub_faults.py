@@ -16,6 +16,7 @@ from episoded.daemon.control import ControlDir
 from episoded.daemon.publisher import receipts
 from episoded.processors.destinations import hub_groups
 from episoded.processors.destinations.errors import BlockedError, MutatedError, RefusedError, TransientError
+from hub_repository import regular
 from hub_server import READ_TOKEN, WRITE_TOKEN, HubServer
 from publishing import Sender, dataset, items, names, ready, receipt
 from recordings import EPISODE, copy
@@ -234,11 +235,24 @@ class TestTransient:
 
     def test_a_repo_that_is_being_made_by_somebody_else(self, hub: HubServer, tmp_path: Path) -> None:
         """The library asks again without a pause, for ever."""
-        hub.fail(r"POST /api/repos/create", status=409, error="another conflicting operation is in progress", times=100)
+        said = "Cannot create repo: another conflicting operation is in progress"
+        hub.fail(r"POST /api/repos/create", status=409, error=said, times=100)
         destination = opened(HubSite(hub, tmp_path, dataset="arm"))
-        with pytest.raises(TransientError):
+        with pytest.raises(TransientError) as raised:
             destination.probe()
+        assert raised.value.code == "contended"
         assert hub.count(r"POST /api/repos/create") == 1
+        hub.faults.clear()
+        destination.probe()
+        assert "me/arm" in hub.repositories
+
+    def test_a_repo_that_somebody_else_has_made_meanwhile(self, hub: HubServer, tmp_path: Path) -> None:
+        """It was not there when we looked, and is when we make it: 409, and as good as made."""
+        other = opened(HubSite(hub, tmp_path, dataset="arm"))
+        other.probe()
+        hub.fail(r"GET /api/datasets/me/arm$", status=404, headers={"X-Error-Code": "RepoNotFound"})
+        opened(HubSite(hub, tmp_path, dataset="arm")).probe()
+        assert [logged.status for logged in hub.requests(r"POST /api/repos/create")] == [200, 409]
 
 
 class TestBlocked:
@@ -256,6 +270,9 @@ class TestBlocked:
         (tmp_path / "token").write_text(READ_TOKEN)
         repo.places.forget()
         assert repo.blocked(arm).code == "forbidden"
+        (tmp_path / "token").write_text(WRITE_TOKEN)
+        repo.retried(arm)
+        assert repo.whole(arm)
 
     @pytest.mark.parametrize("how", ["gone", "empty", "wrong"])
     def test_a_token_that_is_none(self, repo: Repo, arm: Path, tmp_path: Path, how: str) -> None:
@@ -265,6 +282,9 @@ class TestBlocked:
         error = repo.blocked(arm)
         assert error.code in ("token_missing", "token_refused", "repo_missing")
         assert "hf_nobody" not in str(error)
+        path.write_text(WRITE_TOKEN)
+        repo.retried(arm)
+        assert repo.whole(arm)
 
     def test_nobody_is_logged_in(self, hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("HF_TOKEN", raising=False)
@@ -316,14 +336,23 @@ class TestRefused:
         told = receipts.read_block(ControlDir.of(arm, EPISODE), "there")
         assert "too many files" in told["message"]
         assert "{chunk}" in told["hint"]
+        assert receipts.unblock(ControlDir.of(arm, EPISODE), "there")
+        assert [path.name for path in repo.commit(arm, episodes=1).proven] == [EPISODE]
 
     def test_a_folder_that_is_full(self, hub: HubServer, tmp_path: Path, arm: Path) -> None:
         repo = Repo(hub, tmp_path)
-        hub.files_per_folder = 1
+        hub.files_per_folder = 4
+        others = {f"data/chunk-000/{n}.json": regular(f"data/chunk-000/{n}.json", b"{}") for n in range(3)}
+        hub.repositories["me/arm"].commit("by somebody else", "", dict(others))
         outcome = repo.commit(arm)
-        assert len(outcome.blocked) + len(outcome.proven) == 2
-        assert outcome.blocked
-        assert "blocked.there" in names(arm, outcome.blocked[0].name)
+        assert [path.name for path in outcome.proven] == [EPISODE]
+        (stuck,) = outcome.blocked
+        assert "`{shard}` in `repo`" in receipts.read_block(ControlDir(stuck), "there")["hint"]
+        assert "blocked.there" in names(arm, stuck.name)
+        receipts.unblock(ControlDir(stuck), "there")
+        parts = HubSite(hub, tmp_path, repo="me/arm-{shard}")
+        wider = Sender(parts, tmp_path / "state", max_files_per_shard=4)
+        assert stuck in wider.commit(arm).proven
 
     def test_a_large_file_that_is_to_lie_in_git_itself(self, hub: HubServer, tmp_path: Path) -> None:
         """It would be sent as text in one request, out of memory."""
@@ -335,6 +364,14 @@ class TestRefused:
             destination.stage([file], lambda _: None)
         assert raised.value.code == "not_lfs"
         assert site.names() == set()
+        assert ".gitattributes" in raised.value.hint
+        repository = hub.repositories[site.repo]
+        attributes = (
+            hub.content(".gitattributes", site.repo) or b""
+        ) + b"*.unknown filter=lfs diff=lfs merge=lfs -text\n"
+        repository.commit("by hand", "", {".gitattributes": regular(".gitattributes", attributes)})
+        destination.commit([file], "a batch")
+        assert destination.verify([file]) == {}
 
 
 @pytest.mark.parametrize("xet", [False, True])

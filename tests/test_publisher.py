@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from commandline import episoded
 from conftest import eventually
 from episoded.daemon.publisher import desk
 from episoded.daemon.state import State
@@ -149,8 +150,6 @@ class TestMadeAgain:
         before = artifacts(site.root / "arm")
         daemon.terminate()  # else it begins at once, with the settings that it was started with
         publish_to(daemon, site, more='remove_inputs = "keep"\n[pipelines.default.encode]\ncrf = 30')
-        from commandline import episoded
-
         assert episoded("retry", dataset, "--from", "encode", config=daemon.config).code == 0
         assert {"published", "published.there"} & names(dataset, EPISODE) == set()
         daemon.start()
@@ -273,14 +272,22 @@ class TestTheHub:
     def test_the_token_is_on_no_command_line_and_in_no_log(
         self, daemon: Daemon, hub: HubServer, tmp_path: Path, capfd: pytest.CaptureFixture[str]
     ) -> None:
+        """Laid out as systemd does for `LoadCredential=huggingface-token:...`; the server says it, too."""
+        credentials = tmp_path / "run/credentials/episoded.service"
+        credentials.mkdir(parents=True, mode=0o500)
+        (credentials / "huggingface-token").touch(mode=0o400)
+        (credentials / "huggingface-token").write_text(WRITE_TOKEN)
         self.publish(daemon, hub, tmp_path)
+        (tmp_path / "token").unlink()
         hub.fail(r"POST .*/commit/", status=403, error=f"{WRITE_TOKEN} may not", skip=1)
-        daemon.start()
+        daemon.start(CREDENTIALS_DIRECTORY=str(credentials))
         daemon.upload("arm")
         eventually(lambda: desk.blocked(daemon.state_dir, "there"), what="it to be blocked")
+        told = [episoded("status", *options, config=daemon.config).out for options in ([], ["--json"])]
+        assert all("forbidden" in one and WRITE_TOKEN not in one for one in told)
+        assert not any(WRITE_TOKEN in " ".join(one.info["cmdline"] or ()) for one in psutil.process_iter(["cmdline"]))
         processes = [psutil.Process(daemon.process.pid), *psutil.Process(daemon.process.pid).children(recursive=True)]
         assert len(processes) >= 2
-        assert not any(WRITE_TOKEN in " ".join(process.cmdline()) for process in processes)
         assert not any(WRITE_TOKEN in str(process.environ()) for process in processes)
         daemon.terminate()
         said = capfd.readouterr()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -118,6 +120,23 @@ def test_nobody_there(site, place, sshd):
     with pytest.raises(TransientError) as raised:
         place(site).probe()
     assert raised.value.offline
+
+
+def test_a_host_that_is_not_known_and_an_account_that_is_not_let_in(site, place, sshd, tmp_path):
+    known, key = tmp_path / "known_hosts", tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    command = sshd.command.replace(str(sshd.folder / "known_hosts"), str(known))
+    site.settings["ssh"] = command.replace(str(sshd.folder / "user"), str(key))
+    with pytest.raises(BlockedError) as raised:
+        place(site).probe()
+    assert (raised.value.code, "check its key" in raised.value.hint) == ("host_key_unknown", True)
+    shutil.copy(sshd.folder / "known_hosts", known)
+    with pytest.raises(BlockedError) as raised:
+        place(site).probe()
+    assert (raised.value.code, "authorized_keys" in raised.value.hint) == ("no_access", True)
+    for suffix in ("", ".pub"):
+        shutil.copy(f"{sshd.folder}/user{suffix}", f"{key}{suffix}")
+    place(site).probe()
 
 
 def test_a_name_cannot_lead_out(site, place, tmp_path):

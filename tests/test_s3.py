@@ -164,6 +164,9 @@ class TestTrouble:
         with pytest.raises(BlockedError) as raised:
             opened(site).probe()
         assert raised.value.code == "bucket_missing"
+        assert "create the bucket" in raised.value.hint
+        site.client.create_bucket(Bucket=site.bucket)
+        opened(site).probe()
 
     def test_nobody_there(self, site):
         with socket.create_server(("127.0.0.1", 0)) as probe:
@@ -198,6 +201,9 @@ class TestTrouble:
         with pytest.raises(BlockedError) as raised:
             opened(site)
         assert raised.value.code == "credentials_missing"
+        site.client.create_bucket(Bucket=site.bucket)
+        keys.rename(tmp_path / "none")
+        opened(site).probe()
 
 
 def parts(site: S3Site) -> list[dict[str, int]]:

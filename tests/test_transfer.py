@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,13 +12,14 @@ import pytest
 from episoded.daemon.control import CONTROL, ControlDir, read_json
 from episoded.daemon.publisher import companions, manifest, receipts
 from episoded.daemon.publisher.manifest import Item
-from episoded.processors.destinations.errors import TransientError
+from episoded.processors.destinations.errors import BlockedError, TransientError
 from hub_server import HubServer
 from publishing import Sender, artifacts, dataset, destination, items, names, ready, receipt
 from recordings import EPISODE, copy
 from sites import FolderSite, HubSite, files, opened
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -349,6 +351,18 @@ class TestAFolder:
         assert list(site.root.rglob("*.part")) == []
         destination.commit(listed[:1], "a batch")
         assert destination.verify(listed[:1]) == {}
+
+    def test_that_may_not_be_written_is_tried_again_once_it_may(
+        self, site: FolderSite, arm: Path, sender: Sender, read_only: Callable[[Path], None]
+    ) -> None:
+        (site.root / ".episoded").mkdir()
+        read_only(site.root)
+        with pytest.raises(BlockedError) as raised:
+            sender.commit(arm)
+        assert (raised.value.code, "write there" in raised.value.hint) == ("folder_refuses", True)
+        subprocess.run(["mount", "-o", "remount,rw,bind", str(site.root)], check=True)
+        sender.places.forget()
+        assert len(sender.commit(arm).proven) == 2
 
     def test_forgets_what_was_staged_and_never_wanted(self, site: FolderSite, tmp_path: Path) -> None:
         destination = opened(site)

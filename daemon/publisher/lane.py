@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -156,6 +156,8 @@ class Lane:
             trouble = Trouble("blocked", trouble.code, trouble.message, hint)
         words = {"destination": self.config.name, "code": trouble.code, "message": trouble.message}
         if trouble.kind != "transient":
+            if "episoded resume" not in trouble.hint:
+                trouble = replace(trouble, hint=f"{trouble.hint}, then `episoded resume {self.config.name}`")
             if self.blocked is None:
                 log.error("destination_blocked", hint=trouble.hint, **words)
             self.blocked, self.trouble, self.offline_since = trouble, trouble, None

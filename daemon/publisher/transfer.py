@@ -6,6 +6,7 @@ beginning: what arrived is found there and not sent twice, a commit whose answer
 
 from __future__ import annotations
 
+import shlex
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
@@ -161,7 +162,7 @@ class Transfer:
                 check_sizes(batch.files)
                 there = self._look(batch.destination, batch.files)
                 for path in foreign(batch, there, self.config):
-                    self._block(batch, path, _conflict(batch.entries[path][1], self.config))
+                    self._block(batch, path, _conflict(*batch.entries[path], self.config))
                 self._move(batch.destination, _missing(batch.files, there))
             except MutatedError as error:
                 self._block(batch, batch.owner(error), error)
@@ -280,13 +281,14 @@ def _missing(files: Iterable[File], there: Mapping[str, Remote]) -> list[File]:
     return [file for file in files if not (file.target in there and there[file.target].holds(file))]
 
 
-def _conflict(listed: Manifest, config: DestinationConfig) -> EpisodedError:
+def _conflict(item: Item, listed: Manifest, config: DestinationConfig) -> EpisodedError:
     """What is said of an episode whose files have another content there, by somebody else."""
+    path = shlex.quote(f"{item.root}/{item.episode}")
     return EpisodedError(
         "conflict",
         f"{listed.aim.place} holds other files under the names of this episode",
-        f'`on_conflict = "overwrite"` in [destinations.{config.name}] or another place, then `episoded resume '
-        f"{config.name}`",
+        f"if those here are right: `episoded publish --overwrite --to {config.name} {path}`; else name another place "
+        f"in [destinations.{config.name}], reload the service, then `episoded resume {config.name}`",
     )
 
 

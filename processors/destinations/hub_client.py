@@ -31,7 +31,8 @@ def connect(endpoint: str, token_file: Path | None, timeout_s: float) -> tuple[A
         raise BlockedError(
             "token_missing",
             f"there is no token for {endpoint}",
-            f"`token_file`, a systemd credential {CREDENTIAL}, or `hf auth login`; then `episoded resume`",
+            f"`token_file`, a systemd credential {CREDENTIAL} (reload, or restart the service), or `hf auth login`; "
+            "then `episoded resume`",
         )
     _be_quiet()
     set_client_factory(lambda: _client(timeout_s))

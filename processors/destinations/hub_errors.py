@@ -25,6 +25,8 @@ _STATUS_IN_TEXT: Final = re.compile(r"\b(\d{3}) [A-Z]")
 #: The same for its disk: an OSError without a number.
 _FULL_IN_TEXT: Final = re.compile(r"\(os error (?:28|122)\)")
 _BLOB_GONE: Final = re.compile(r"LFS pointer pointed to a file that does not exist", re.IGNORECASE)
+#: A running service has the configuration that it was started with.
+_THEN: Final = ", reload the service, then `episoded resume`"
 _HINTS: Final = {
     401: "the token is wrong or has expired: renew it",
     402: "the account has to be paid for, or has used up what it pays for",
@@ -82,7 +84,7 @@ def _of_response(error: BaseException, response: Any, repo: str) -> EpisodedErro
         hint = "was it deleted or renamed? Name the right one, or have it made anew with `episoded resume`"
         return BlockedError("repo_missing", f"{repo}: {words}", hint)
     hint = "more than a folder or a commit may hold? `{chunk}` in `folder`, `{shard}` in `repo`, `max_files` divide it"
-    return RefusedError("refused", f"{repo}: {words}", f"{hint}; then `episoded resume`")
+    return RefusedError("refused", f"{repo}: {words}", f"{hint}. Reload the service, then `episoded resume`")
 
 
 def _of_kind(error: BaseException, repo: str) -> EpisodedError:
@@ -93,7 +95,7 @@ def _of_kind(error: BaseException, repo: str) -> EpisodedError:
     words = _words(error)
     told = f"{repo}: {words}"
     if isinstance(error, (LocalTokenNotFoundError, PermissionError)):
-        return BlockedError("token_missing", told, "log in with `hf auth login`, or set `token_file`")
+        return BlockedError("token_missing", told, f"log in with `hf auth login`, or set `token_file`{_THEN}")
     if isinstance(error, (ConnectionError, TimeoutError)) and (status := _STATUS_IN_TEXT.search(words)):
         return _of_xet(int(status[1]), told)
     if isinstance(error, FileNotFoundError):

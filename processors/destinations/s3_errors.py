@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from ..errors import EpisodedError
 
+_THEN: Final = ", reload the service, then `episoded resume`"
 _BUSY: Final = (
     *("SlowDown", "Throttling", "ThrottlingException", "TooManyRequests", "RequestTimeout", "InternalError"),
     *("ServiceUnavailable", "OperationAborted", "NoSuchUpload", "InvalidPart", "BadDigest", "IncompleteBody"),
@@ -38,7 +39,7 @@ def in_our_words(place: str, target: str = "") -> Iterator[None]:
     except boto.ClientError as error:
         raise _translated(error, where) from error
     except (boto.NoCredentialsError, boto.PartialCredentialsError, boto.ProfileNotFound) as error:
-        hint = "give `credentials_file`, a `profile`, or keys in one of the places that boto3 looks at"
+        hint = "give `credentials_file`, a `profile`, or keys where boto3 looks for them, reload the service"
         raise BlockedError("no_credentials", f"{where}: {error}", f"{hint}, then `episoded resume`") from error
     except (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ProxyConnectionError) as error:
         raise TransientError("offline", f"{where}: {error}", "is the network up?", offline=True) from error
@@ -49,7 +50,9 @@ def in_our_words(place: str, target: str = "") -> Iterator[None]:
     except boto.FlexibleChecksumError as error:
         raise TransientError("damaged", f"{where}: {error}", "damaged on the way; tried again") from error
     except boto.BotoCoreError as error:
-        raise BlockedError("s3_misconfigured", f"{where}: {error}", "mend the settings of this destination") from error
+        raise BlockedError(
+            "s3_misconfigured", f"{where}: {error}", f"mend the settings of this destination{_THEN}"
+        ) from error
 
 
 def _translated(error: ClientError, where: str) -> EpisodedError:
@@ -68,7 +71,7 @@ def _translated(error: ClientError, where: str) -> EpisodedError:
             "allow s3:PutObject, GetObject, ListBucket, AbortMultipartUpload and ListMultipartUploadParts to these keys"
         )
         return BlockedError("s3_refuses", what, f"{hint}, then `episoded resume`")
-    return RefusedError("s3_refused", what, "the server takes no such object; see its message")
+    return RefusedError("s3_refused", what, "the server takes no such object: do what it says, then `episoded resume`")
 
 
 def _retry_after(error: ClientError) -> float | None:
