@@ -11,7 +11,7 @@ from conftest import eventually, process_state
 from episoded.daemon import config, service_file
 from episoded.daemon.scan import Scanner
 from episoded.daemon.state import State
-from recordings import EPISODE, leftovers, tiny
+from recordings import EPISODE, copy, leftovers, tiny
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,7 @@ state_dir = '{folder}/state'
 rescan_s = {rescan_s}
 drain_s = {drain_s}
 [workers]
-cpu = 2
+cpu = {cpu}
 retry_delay_s = 0
 [guard]
 disk_low = '{disk_low}'
@@ -42,7 +42,7 @@ class Daemon:
         self.state_dir, self.config = folder / "state", folder / "config.toml"
         self.drop.mkdir()
         self.incoming = folder / "incoming"
-        self.settings: dict[str, Any] = {"rescan_s": 30, "drain_s": 30, "disk_low": "1 MB"}
+        self.settings: dict[str, Any] = {"rescan_s": 30, "drain_s": 30, "cpu": 2, "disk_low": "1 MB"}
         self.drops = [self.drop]
         self.process: Actor
 
@@ -66,6 +66,10 @@ class Daemon:
         """A recording that appears in the drop folder under its final name."""
         dataset = tiny(self.incoming / name, **recording)
         return dataset.rename(self.drop / name)
+
+    def receive(self, ready: Path, name: str) -> Path:
+        """A copy of a dataset that was finished elsewhere appears in the drop folder."""
+        return copy(ready, self.incoming / name).rename(self.drop / name)
 
     def state(self, dataset: Path, episode: str = EPISODE) -> State | None:
         (drop,) = Scanner(config.load(self.config).drops[:1]).scan()

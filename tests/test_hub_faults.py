@@ -383,7 +383,7 @@ def test_a_file_that_grows_while_it_is_sent(
     destination = opened(site := HubSite(hub, tmp_path))
     destination.probe()
     (file,) = files(tmp_path / "source", {"a.mp4": b"frame" * 100_000})
-    fault = hub.fail(r"POST .*/preupload/", delay_s=1.0)
+    fault = hub.fail(r"POST .*/preupload/", delay_s=0.3)
 
     def grow() -> None:
         eventually(lambda: fault.times == 0)

@@ -14,7 +14,7 @@ from conftest import eventually
 from episoded.daemon.publisher import desk
 from episoded.daemon.state import State
 from hub_server import WRITE_TOKEN, HubServer
-from publishing import artifacts, fill, names, receipt, table
+from publishing import artifacts, fill, names, ready, receipt, table
 from recordings import EPISODE
 from sites import FolderSite, HubSite
 
@@ -35,8 +35,15 @@ def publish_to(daemon: Daemon, site: FolderSite, more: str = "", **settings: obj
     daemon.configure(
         PIPELINE.format(destinations='["there"]', more=more),
         table("there", site.kind, site.settings, **{"interval_s": 0, **settings}),
-        rescan_s=0.5,
+        rescan_s=0.2,
+        cpu=1,
     )
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An episode that is ready: for tests of what happens then."""
+    return ready(tmp_path_factory.mktemp("made") / "arm", episodes=1)
 
 
 @pytest.fixture
@@ -62,11 +69,11 @@ class TestPublishing:
             assert all(there[path] == digest for path, digest in listed.items() if path in there)
         assert daemon.terminate() == 0
 
-    def test_a_batch_waits_for_its_time(self, daemon: Daemon, site: FolderSite) -> None:
+    def test_a_batch_waits_for_its_time(self, daemon: Daemon, made: Path, site: FolderSite) -> None:
         """The bytes are there early, and nobody sees them; `flush` does not wait."""
         publish_to(daemon, site, interval_s=3600)
         daemon.start()
-        dataset = daemon.upload("arm")
+        dataset = daemon.receive(made, "arm")
         staged = site.root / ".episoded" / "staged"
         eventually(lambda: staged.is_dir() and len(list(staged.iterdir())) >= 3, what="the bytes to move")
         assert daemon.state(dataset) is State.READY
@@ -75,32 +82,35 @@ class TestPublishing:
         daemon.wait_for(dataset, State.PUBLISHED)
         eventually(lambda: not desk.wants_flush(daemon.state_dir, "there"), what="the flush to be over")
 
-    def test_destinations_fail_independently(self, daemon: Daemon, site: FolderSite, tmp_path: Path) -> None:
+    def test_destinations_fail_independently(
+        self, daemon: Daemon, made: Path, site: FolderSite, tmp_path: Path
+    ) -> None:
         gone = {"path": str(tmp_path / "not mounted" / "{dataset}")}
         daemon.configure(
             PIPELINE.format(destinations='["there", "gone"]', more=""),
             table("there", "folder", site.settings, interval_s=0),
             table("gone", "folder", gone, interval_s=0),
-            rescan_s=0.5,
+            rescan_s=0.2,
+            cpu=1,
         )
         daemon.start()
-        dataset = daemon.upload("arm")
+        dataset = daemon.receive(made, "arm")
         eventually(lambda: receipt(dataset, EPISODE), what="the receipt of the one that is there")
         told = eventually(lambda: desk.blocked(daemon.state_dir, "gone"), what="the other one to be blocked")
         assert told["code"] == "folder_missing"
         assert "episoded resume" in told["hint"]
         assert daemon.state(dataset) is State.READY
-        other = daemon.upload("leg", seed=1)
+        other = daemon.receive(made, "leg")
         eventually(lambda: receipt(other, EPISODE), what="the next one to go on")
         (tmp_path / "not mounted").mkdir()
         desk.resume(daemon.state_dir, "gone")
         daemon.wait_for(dataset, State.PUBLISHED)
         assert artifacts(tmp_path / "not mounted" / "arm") == artifacts(dataset)
 
-    def test_shared_files_follow_those_that_come_later(self, daemon: Daemon, site: FolderSite) -> None:
+    def test_shared_files_follow_those_that_come_later(self, daemon: Daemon, made: Path, site: FolderSite) -> None:
         publish_to(daemon, site)
         daemon.start()
-        dataset = daemon.upload("arm")
+        dataset = daemon.receive(made, "arm")
         daemon.wait_for(dataset, State.PUBLISHED)
         (dataset / "meta" / "tasks.jsonl").write_text('{"task_index": 0, "task": "another"}\n')
         eventually(lambda: site.read("arm/meta/tasks.jsonl") == (dataset / "meta/tasks.jsonl").read_bytes())
@@ -173,7 +183,8 @@ class TestTheHub:
         daemon.configure(
             PIPELINE.format(destinations='["there"]', more=""),
             table("there", site.kind, site.settings, **settings),
-            rescan_s=0.5,
+            rescan_s=0.2,
+            cpu=1,
         )
         return site
 
@@ -218,20 +229,22 @@ class TestTheHub:
         daemon.wait_for(dataset, State.PUBLISHED)
         self.once(hub, dataset, 1)
 
-    def test_xet_that_hangs_is_killed_and_then_left(self, daemon: Daemon, hub: HubServer, tmp_path: Path) -> None:
+    def test_xet_that_hangs_is_killed_and_then_left(
+        self, daemon: Daemon, made: Path, hub: HubServer, tmp_path: Path
+    ) -> None:
         """For an answer about its shards it would wait for ever. After two times the bytes go the plain way."""
         hub.xet_over_http = True
         hang = hub.fail(r"POST /cas/v1/shards", hang=True, times=100)
         self.publish(daemon, hub, tmp_path, stall_s=4, min_rate="10 GB", xet=True)
         daemon.start()
-        dataset = daemon.upload("arm")
+        dataset = daemon.receive(made, "arm")
         daemon.wait_for(dataset, State.PUBLISHED)
         assert hang.times < 100
         assert hub.puts()
         self.once(hub, dataset, 1)
 
     def test_a_full_disk_below_the_cache_of_xet_is_gone_around(
-        self, daemon: Daemon, hub: HubServer, tmp_path: Path, small_disk: Path
+        self, daemon: Daemon, made: Path, hub: HubServer, tmp_path: Path, small_disk: Path
     ) -> None:
         hub.xet_over_http = True
         (small_disk / "there").mkdir()
@@ -240,17 +253,19 @@ class TestTheHub:
         fill(small_disk)
         self.publish(daemon, hub, tmp_path, xet=True)
         daemon.start()
-        dataset = daemon.upload("arm")
+        dataset = daemon.receive(made, "arm")
         daemon.wait_for(dataset, State.PUBLISHED)
         assert hub.count(r"POST /cas/v1/xorbs") >= 1
         assert hub.puts()
         self.once(hub, dataset, 1)
 
-    def test_a_server_that_is_away_is_waited_for(self, daemon: Daemon, hub: HubServer, tmp_path: Path) -> None:
+    def test_a_server_that_is_away_is_waited_for(
+        self, daemon: Daemon, made: Path, hub: HubServer, tmp_path: Path
+    ) -> None:
         self.publish(daemon, hub, tmp_path)
         hub.stop()
         daemon.start()
-        dataset = daemon.upload("arm")
+        dataset = daemon.receive(made, "arm")
         daemon.wait_for(dataset)
         told = eventually(lambda: daemon.report().destinations["there"]["offline_since"], what="it to be noticed")
         assert told
@@ -258,19 +273,19 @@ class TestTheHub:
         daemon.wait_for(dataset, State.PUBLISHED)
 
     def test_a_commit_under_way_is_proven_before_the_service_stops(
-        self, daemon: Daemon, hub: HubServer, tmp_path: Path
+        self, daemon: Daemon, made: Path, hub: HubServer, tmp_path: Path
     ) -> None:
         self.publish(daemon, hub, tmp_path)
-        slow = hub.fail(r"POST .*/commit/", delay_s=1.5, skip=1)
+        slow = hub.fail(r"POST .*/commit/", delay_s=0.7, skip=1)
         daemon.start()
-        dataset = daemon.upload("arm")
+        dataset = daemon.receive(made, "arm")
         eventually(lambda: slow.times == 0, what="the commit to be on its way")
         assert daemon.terminate() == 0
         assert receipt(dataset, EPISODE)
         self.once(hub, dataset, 1)
 
     def test_the_token_is_on_no_command_line_and_in_no_log(
-        self, daemon: Daemon, hub: HubServer, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+        self, daemon: Daemon, made: Path, hub: HubServer, tmp_path: Path, capfd: pytest.CaptureFixture[str]
     ) -> None:
         """Laid out as systemd does for `LoadCredential=huggingface-token:...`; the server says it, too."""
         credentials = tmp_path / "run/credentials/episoded.service"
@@ -281,7 +296,7 @@ class TestTheHub:
         (tmp_path / "token").unlink()
         hub.fail(r"POST .*/commit/", status=403, error=f"{WRITE_TOKEN} may not", skip=1)
         daemon.start(CREDENTIALS_DIRECTORY=str(credentials))
-        daemon.upload("arm")
+        daemon.receive(made, "arm")
         eventually(lambda: desk.blocked(daemon.state_dir, "there"), what="it to be blocked")
         told = [episoded("status", *options, config=daemon.config).out for options in ([], ["--json"])]
         assert all("forbidden" in one and WRITE_TOKEN not in one for one in told)

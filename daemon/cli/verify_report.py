@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -81,7 +82,7 @@ def print_damage(published: Sequence[Verified], output: Path | None = None) -> N
 
 def print_remote(one: RemoteVerified) -> None:
     """One episode, or what the episodes of a dataset share, as a destination has it."""
-    path = shown(f"{one.dataset}/{one.episode}" if one.episode else one.dataset)
+    path = shown(shlex.quote(f"{one.dataset}/{one.episode}" if one.episode else one.dataset))
     short = one.dataset.rpartition("/")[2]
     name = shown(f"{short}/{one.episode}" if one.episode else f"{short}: what its episodes share")
     name += f" at {one.destination}"
