@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Final, Protocol
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from .config import Config
+    from .config import Config, Pipeline
     from .jobs import Kind
     from .publisher.jobs import Answer
     from .scan import DatasetView, DropView, EpisodeView
@@ -92,7 +92,7 @@ def plan(view: DropView, config: Config) -> Plan:
     ready = 0
     for dataset in view.datasets:
         lane: list[Job] = []
-        left += _untouchable(dataset)
+        left += [*_untouchable(dataset), *_ready_without(dataset, config.pipelines[dataset.drop.pipeline])]
         for episode in () if is_conversion(dataset.root) else dataset.episodes:
             if reason := _why_not(dataset, episode):
                 left.append(reason)
@@ -155,6 +155,21 @@ def _untouchable(dataset: DatasetView) -> Iterator[Left]:
         yield Left(dataset, None, refusal.message, refusal.hint)
     for name, reason in dataset.listing.orphans:
         yield Left(dataset, name, reason, "nothing touches these frames", blocks=False)
+
+
+def _ready_without(dataset: DatasetView, pipeline: Pipeline) -> Iterator[Left]:
+    """What another pipeline made ready, without a stage of this one: ready is ready, but not what was asked for."""
+    found: Counter[tuple[str, str]] = Counter()
+    for episode in dataset.episodes:
+        if episode.markers.ready and not set(pipeline.stages) <= episode.markers.stages_done:
+            ready = read_json(episode.control.path / "ready") or {}
+            lacking = [stage for stage in pipeline.stages if stage not in ready.get("stages", ())]
+            if lacking and ready.get("pipeline", pipeline.name) != pipeline.name:
+                found[ready["pipeline"], lacking[0]] += 1
+    for (other, stage), count in found.items():
+        why = f"{count} of {len(dataset.episodes)} episodes are ready by the pipeline {other!r}, without {stage}"
+        hint = f"`episoded retry {dataset.root} --from {stage} --pipeline {pipeline.name}`, then the same command"
+        yield Left(dataset, None, why, hint, blocks=False)
 
 
 def _why_not(dataset: DatasetView, episode: EpisodeView) -> Left | None:

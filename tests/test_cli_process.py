@@ -79,6 +79,24 @@ class TestTheJob:
         assert len(list((out / "ds").glob("videos/*/*/*.mp4"))) == 4
         assert str(out / "ds") in done.out
 
+    def test_the_frames_can_be_kept_for_one_call(self, tmp_path: Path, plain_config: Path) -> None:
+        root = tiny(tmp_path / "ds")
+        recorded = snapshot(root / "images")
+        assert episoded("process", root, "--keep-inputs", config=plain_config).code == 0
+        assert episoded("process", root, config=plain_config).code == 0
+        assert snapshot(root / "images") == recorded
+
+    def test_what_another_pipeline_made_ready_is_told_with_the_command_that_does_the_rest(self, tmp_path: Path) -> None:
+        more = '[pipelines.plain]\nstages = ["encode"]\nremove_inputs = "keep"\n'
+        root, chosen = tiny(tmp_path / "ds"), configure(tmp_path, more=more)
+        assert episoded("process", root, "--pipeline", "plain", config=chosen).code == 0
+        done = episoded("process", root, config=chosen)
+        assert (done.code, "ready by the pipeline 'plain', without metadata" in " ".join(done.out.split())) == (0, True)
+        assert f"retry {root} --from metadata --pipeline default" in " ".join(done.out.split())
+        assert episoded("retry", root, "--from", "metadata", "--pipeline", "default", config=chosen).code == 0
+        done = episoded("process", root, config=chosen)
+        assert (done.code, "plain" in done.out) == (0, False)
+
     def test_the_encoder_can_be_chosen_for_one_call(self, tmp_path: Path) -> None:
         table = '[pipelines.default.encode]\nprofile = "archive"\ncrf = 20\nmin_psnr_db = 5\n'
         chosen, root = configure(tmp_path, more=table), tiny(tmp_path / "ds")

@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +15,12 @@ from numpy.typing import NDArray
 cv2 = pytest.importorskip("cv2")
 
 from episoded.processors.depth.frames import look_at  # noqa: E402
+from episoded.processors.depth.ladder import Case, Choice, choose  # noqa: E402
+from episoded.processors.depth.params import DepthParams  # noqa: E402
 from episoded.processors.depth.source import Piece  # noqa: E402
 from episoded.processors.depth.stereo import Calibration, StereoSource, read_calibration, rectification  # noqa: E402
 from episoded.processors.depth.stereo_pairs import LeftEye, SideBySide, TwoVideos, is_side_by_side  # noqa: E402
+from episoded.processors.episode import Camera, Episode  # noqa: E402
 from episoded.processors.errors import InputError, RetryableError  # noqa: E402
 from episoded.processors.media.frames import FrameReader  # noqa: E402
 from episoded.processors.media.writer import Encoding, VideoWriter  # noqa: E402
@@ -162,13 +166,41 @@ class TestStreaming:
         ("height", "width", "two"), [(720, 2560, True), (720, 1280, False), (376, 1344, True), (480, 640, False)]
     )
     def test_two_pictures_side_by_side_are_known_by_their_shape(self, height: int, width: int, two: bool) -> None:
-        assert is_side_by_side(height, width) is two
+        assert is_side_by_side("wrist", height, width) is two
+
+    @pytest.mark.parametrize(("named", "two"), [(("stereo", "wr*"), True), (("stereo",), False), ((), False)])
+    def test_or_by_their_name_whatever_their_shape(self, named: tuple[str, ...], two: bool) -> None:
+        assert is_side_by_side("wrist", 480, 1280, named) is two
+        assert is_side_by_side("wrist", 720, 2560, named) is two
+
+
+def test_a_small_pair_that_is_named_gets_its_depth_by_stereo(tmp_path: Path) -> None:
+    """Two narrow pictures side by side are no 3:1 panorama."""
+    (tmp_path / "rig.json").write_text(json.dumps({"fx": 100, "baseline_m": 0.24, "width": WIDTH}))
+    left, right = (eye[:, 20:180] for eye in rendered())
+    both = Still(np.ascontiguousarray(np.concatenate([left, right], axis=1)))
+    camera = Camera("wrist", None, PurePosixPath("wrist.mp4"))
+    episode = Episode(tmp_path, tmp_path, "clip", 0, 1, Fraction(15), (camera,))
+
+    def chosen(**settings: Any) -> Choice:
+        params = DepthParams(ways=("stereo", "none"), calibration=tmp_path / "rig.json", **settings)
+        return choose(Case(camera, both, params, episode, lambda _: both))
+
+    assert chosen().way is None
+    assert "side_by_side" in chosen().ladder[0]["why"]
+    way = chosen(side_by_side=("wr*",)).way
+    assert way is not None
+    assert (way.frames.height, way.frames.width) == (HEIGHT, 160)
+    assert way.intrinsics is not None
+    assert way.intrinsics.fx == 80.0
 
 
 class TestCalibration:
     def test_it_is_scaled_to_the_pictures(self) -> None:
         half = Calibration(1000.0, 0.1, 1280, doffs=8.0).at(640)
         assert half == Calibration(500.0, 0.1, 640, doffs=4.0)
+        assert Calibration(1000.0, 0.1, 1280, cx=639.5, cy=400.5).at(640).cx == 319.5
+        assert Calibration(1000.0, 0.1, 1280, cx=639.5, cy=400.5).at(640).cy == 200.0
         disparity = np.array([[46.0, np.nan, -4.0]], np.float32)
         assert half.depth(disparity)[0, 0] == 1.0
         assert np.isnan(half.depth(disparity)[0, 1:]).all()
@@ -183,6 +215,8 @@ class TestCalibration:
         path = tmp_path / "rig.json"
         path.write_text(json.dumps({"fx": 532.5, "baseline_m": 0.12, "width": 1280}))
         assert read_calibration(path) == Calibration(532.5, 0.12, 1280)
+        path.write_text(json.dumps({"fx": 532.5, "baseline_m": 0.12, "width": 1280, "doffs": 3, "cx": 640, "cy": 350}))
+        assert read_calibration(path) == Calibration(532.5, 0.12, 1280, 3.0, 640.0, 350.0)
 
     @pytest.mark.parametrize(
         "text", ["", "[]", '{"fx": 500}', '{"fx": 500, "baseline_m": 120, "width": 1280}', '{"fx": "wide"}']

@@ -11,6 +11,7 @@ import pytest
 import known_depth
 from episoded.processors.depth import ladder, meta
 from episoded.processors.depth.codes import DisparityCodes, MetricCodes
+from episoded.processors.depth.stereo import Calibration
 from episoded.processors.depth.tracking import Intrinsics, enrich, enrich_beside
 from episoded.processors.errors import InputError
 from episoded.processors.media import ffv1
@@ -183,6 +184,20 @@ class TestBesideAVideo:
         assert told["contact_track_yolo.json"] == {"enriched": 0, "skipped": {"beyond_video": 1}}
         assert told["contact_track_odd.json"]["code"] == "tracks_schema"
         assert sorted(path.name for path in out.iterdir()) == [path.name for path in written]
+
+    def test_what_a_calibrated_pair_knows_goes_before_what_is_assumed(self, depth: Path, tmp_path: Path) -> None:
+        (place := tmp_path / "scene").mkdir()
+        (place / "clip.mp4").touch()
+        own = {"fx": 50.0, "fy": 50.0, "cx": 0.0, "cy": 0.0}
+        tracks_of(place / "contact_track.json", [{"frame": 1, "contact_2d": [40, 40]}])
+        content = json.loads((place / "contact_track.json").read_text()) | {"intrinsics": own}
+        (place / "contact_track_own.json").write_text(json.dumps(content))
+        (out := tmp_path / "out").mkdir()
+        pair = Calibration(80.0, 0.1, 64).intrinsics(48, 64)
+        enrich_beside(place / "clip.mp4", depth, out, pair)
+        sources = [json.loads(path.read_text())["metadata"]["vda"]["intrinsics"] for path in sorted(out.iterdir())]
+        assert [(used["fx"], used["cx"]) for used in sources] == [(50.0, 0.0), (80.0, 31.5)]
+        assert "calibration of the pair" in sources[1]["source"]
 
     def test_with_several_videos_nothing_says_which_one_was_tracked(self, depth: Path, tmp_path: Path) -> None:
         (place := tmp_path / "scene").mkdir()

@@ -99,6 +99,8 @@ def _measured(facts: dict[str, Any]) -> str:
         words.append(f"PSNR {psnr['mean']} dB (min {psnr['min']})")
     if facts.get("bytes_in") and facts.get("bytes_out"):
         words.append(f"{size(facts['bytes_in'])} -> {size(facts['bytes_out'])}")
+    if model := facts.get("model"):
+        words.append(f"{facts.get('kind')} by {model}" + "".join(f", {note}" for note in facts.get("licence") or ()))
     if facts.get("adopted"):
         words.append("was there already")
     return ", ".join(words)

@@ -6,7 +6,7 @@ Before the first window the packets of the video are looked through; after the l
 packets of the whole file compared with theirs.
 
 Facts of the depth video, all JSON: `frames`, `width`, `height`, `fps`, `codec`, `pix_fmt`, `kind`, `way`, `model`,
-`resumed` (frames that an earlier attempt had made), `seconds`, `bytes_out`, `statistics`, `seam_ratio`.
+`licence`, `resumed` (frames that an earlier attempt had made), `seconds`, `bytes_out`, `statistics`, `seam_ratio`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from .frames import PngFrames
 from .ladder import Case, choose
 from .params import DepthParams
 from .parts import FolderParts
+from .progress import Written
 from .segments import Segments, nobody
 from .source import Piece
 from .tracking import enrich_beside
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from .exports import Export
     from .ladder import Choice
     from .source import DepthSource, Frames
+    from .tracking import Intrinsics
 
 
 def make_depth(camera: Camera, name: str, ctx: StageContext) -> list[Artifact]:
@@ -112,8 +114,9 @@ class _Making:
         facts = self._facts(described, choice, resumed)
         extra = [artifact for export in exports for artifact in export.artifacts()]
         described["exports"] = {key: value for export in exports for key, value in export.describe().items()}
-        tracks, facts["tracks"] = self._tracks(video)
-        return [Artifact(video, self.target, facts), self._description(described), *extra, *tracks]
+        description = self._description(described)  # what follows reads it
+        tracks, facts["tracks"] = self._tracks(video, choice.way.intrinsics)
+        return [Artifact(video, self.target, facts), description, *extra, *tracks]
 
     def _join(self, segments: Segments, result: Result) -> Path:
         """The whole video, compared with its segments."""
@@ -123,26 +126,26 @@ class _Making:
         segments.check_joined(video, self._finishing)
         return video
 
-    def _tracks(self, depth: Path) -> tuple[list[Artifact], dict[str, Any]]:
+    def _tracks(self, depth: Path, calibrated: Intrinsics | None) -> tuple[list[Artifact], dict[str, Any]]:
         """Points tracked in the video, with positions by its depth; and what became of each file of them."""
         if isinstance(self.recorded, PngFrames):
             return [], {}
-        written, told = enrich_beside(self.recorded.path, depth, self.scratch)
+        written, told = enrich_beside(self.recorded.path, depth, self.scratch, calibrated)
         for name, outcome in told.items():
             self.ctx.log.info("tracks", camera=self.camera.key, file=name, **outcome)
         return [Artifact(path, self.target.with_name(path.name)) for path in written], told
 
     def _frames_of(self, camera: Camera) -> CameraFrames:
         """Another camera of the episode; its video is decoded to know how many frames it has."""
-        episode, paths = self.ctx.episode, inputs(self.ctx.episode, camera, self.params)
+        ctx, paths = self.ctx, inputs(self.ctx.episode, camera, self.params)
         if camera.frames is not None and paths == camera.frames.paths:
-            return PngFrames.of(paths, episode.fps)
+            return PngFrames.of(paths, ctx.episode.fps)
 
         def check() -> None:
-            self.ctx.check_cancelled()
-            self.ctx.progress(0, 0)
+            ctx.check_cancelled()
+            ctx.progress(0, 0)
 
-        return count(camera, self.ctx, paths[0], check)
+        return count(camera, ctx, paths[0], check)
 
     def _segments(self, source: DepthSource) -> Segments:
         frames, parts = self.frames, self.ctx.parts or FolderParts(self.scratch / "parts")
@@ -172,7 +175,7 @@ class _Making:
             if exporting:
                 exporting.begin([segment.path for segment in segments.done])
             if resumed < count:
-                written = _Progress(self.ctx, resumed, count)
+                written = Written(self.ctx, resumed, count)
                 # Several devices are waited for in a loop: that it turns says nothing about them, so maps alone count.
                 check = written.check if len(self.ctx.devices) == 1 else self.ctx.check_cancelled
                 pieces = source.maps(self.frames, state, self.ctx.devices, check, self.ctx.threads)
@@ -274,27 +277,9 @@ class _Making:
             "pix_fmt": described["encoding"],
             "way": choice.ladder[-1]["way"],
             "model": estimator.get("model") or estimator.get("method") or estimator["name"],
+            "licence": [words for key in ("weights_licence", "weights_licence_note") if (words := estimator.get(key))],
             "resumed": resumed,
             "devices": list(self.ctx.devices),
             "seconds": round(time.perf_counter() - self.started, 3),
             "bytes_out": described["bytes"],
         }
-
-
-class _Progress:
-    """Tells how many frames are written; while a slow model is at work on the next ones, again and again.
-
-    A CPU may take longer for the 32 frames of a window than a worker may be silent.
-    """
-
-    def __init__(self, ctx: StageContext, done: int, total: int) -> None:
-        self._ctx, self._done, self._total = ctx, done, total
-
-    def __call__(self, done: int) -> None:
-        self._done = done
-        self._ctx.progress(done, self._total)
-
-    def check(self) -> None:
-        """A sign of life for each frame that is computed. Raises Cancelled."""
-        self._ctx.check_cancelled()
-        self._ctx.progress(self._done, self._total)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..episode import Camera, Episode
     from .params import DepthParams
     from .source import DepthSource, Frames
+    from .tracking import Intrinsics
 
 #: The nearest depth that is looked for, in distances between the eyes; a narrow pair on a wrist looks at its fingers.
 _NEAREST_BASELINES: Final = 2.2
@@ -28,10 +29,14 @@ class NotPossible(Exception):  # noqa: N818 - no error: there are other ways
 
 @dataclass(frozen=True)
 class Way:
-    """A source of depth, and the frames that its maps belong to: of a stereo pair, those of the left eye."""
+    """A source of depth, and the frames that its maps belong to: of a stereo pair, those of the left eye.
+
+    `intrinsics`: of those frames, where the way had to know them.
+    """
 
     source: DepthSource
     frames: Frames
+    intrinsics: Intrinsics | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,13 @@ class Case:
     episode: Episode
     frames_of: Callable[[Camera], Frames]
     devices: Sequence[str] = ("cpu",)
+
+    @property
+    def shows_both_eyes(self) -> bool:
+        """Whether each of its pictures is two."""
+        from .stereo_pairs import is_side_by_side
+
+        return is_side_by_side(self.camera.key, self.frames.height, self.frames.width, self.params.side_by_side)
 
 
 def choose(case: Case) -> Choice:
@@ -106,7 +118,7 @@ def _frame(case: Case) -> Way:
 def _stereo(case: Case) -> Way:
     """Two lenses whose calibration is known: metric, and no model guesses anything."""
     from .stereo import NEAREST_M, StereoSource, read_calibration
-    from .stereo_pairs import LeftEye, SideBySide, TwoVideos, is_side_by_side
+    from .stereo_pairs import LeftEye, SideBySide, TwoVideos
 
     params, frames = case.params, case.frames
     calibration = params.calibration or calibration_of(case.episode, case.camera)
@@ -118,22 +130,23 @@ def _stereo(case: Case) -> Way:
         if camera is None:
             raise NotPossible(f"there is no camera {other} to its right")
         pairs = TwoVideos(frames, case.frames_of(camera))
-    elif is_side_by_side(frames.height, frames.width):
+    elif case.shows_both_eyes:
         pairs = SideBySide(frames)
     else:
-        raise NotPossible("its pictures are not two side by side, and `right` names no second camera")
+        raise NotPossible(
+            "its pictures are not two side by side (`side_by_side` says which are), and `right` names no second camera"
+        )
     known = read_calibration(calibration)
     nearest_m = min(NEAREST_M, _NEAREST_BASELINES * known.baseline_m)
-    return Way(StereoSource(pairs, known, nearest_m), LeftEye(pairs))
+    return Way(StereoSource(pairs, known, nearest_m), LeftEye(pairs), known.intrinsics(pairs.height, pairs.width))
 
 
 def _one_eye(case: Case) -> Frames:
     """What a model looks at: of a stereo camera's video that shows both eyes, the left one."""
-    from .stereo_pairs import LeftEye, SideBySide, is_side_by_side
+    from .stereo_pairs import LeftEye, SideBySide
 
-    frames = case.frames
-    both = case.camera.stereo is not None and is_side_by_side(frames.height, frames.width)
-    return LeftEye(SideBySide(frames)) if both else frames
+    known = case.camera.stereo is not None or case.params.side_by_side != "auto"  # else a panorama would lose its half
+    return LeftEye(SideBySide(case.frames)) if known and case.shows_both_eyes else case.frames
 
 
 def _check_devices(devices: Sequence[str]) -> None:

@@ -27,8 +27,9 @@ class DepthParams(BaseModel):
 
     `ways`: tried in this order for each camera; the first that is possible is taken. `model`, `weights`, `input_size`,
     `align`: of the video model; `frame_model`: of the transformers library, for the way "frame". `calibration`: for the
-    way "stereo"; `right`: left camera -> right camera, where each eye has a video of its own. `read`: make depth of the
-    finished "video", or of the PNG "frames" while they are there.
+    way "stereo"; `side_by_side`: cameras whose pictures show both eyes; `right`: left camera -> right camera, where
+    each eye has a video of its own. `read`: make depth of the finished "video", or of the PNG "frames" while they are
+    there.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -44,6 +45,7 @@ class DepthParams(BaseModel):
     precision: Literal["auto", "fp32", "tf32", "fp16"] = "auto"
     frame_model: str | None = None
     calibration: Path | None = None
+    side_by_side: Literal["auto"] | tuple[str, ...] = "auto"
     right: dict[str, str] = Field(default_factory=dict)
 
     depth_scale: Annotated[int, Field(ge=1000, le=65535)] = 1000

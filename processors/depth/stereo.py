@@ -19,6 +19,7 @@ import numpy as np
 
 from ..errors import EpisodedError, InputError, from_os_error
 from .source import Piece
+from .tracking import Intrinsics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,18 +39,30 @@ NEAREST_M = 0.25
 class Calibration:
     """Of a rectified pair. `fx`, `doffs`: in pixels of pictures of `width`. `baseline_m`: between the two centres.
 
-    `doffs`: principal point of the right camera less that of the left, 0 for most.
+    `doffs`: principal point of the right camera less that of the left, 0 for most. `cx`, `cy`: principal point of the
+    left one, in the same pixels, (0, 0) being the centre of the upper left one; None where it is not known.
     """
 
     fx: float
     baseline_m: float
     width: int
     doffs: float = 0.0
+    cx: float | None = None
+    cy: float | None = None
 
     def at(self, width: int) -> Calibration:
         """The same for pictures of another width."""
         scale = width / self.width
-        return Calibration(self.fx * scale, self.baseline_m, width, self.doffs * scale)
+        cx, cy = (None if at is None else (at + 0.5) * scale - 0.5 for at in (self.cx, self.cy))
+        return Calibration(self.fx * scale, self.baseline_m, width, self.doffs * scale, cx, cy)
+
+    def intrinsics(self, height: int, width: int) -> Intrinsics:
+        """Of the left camera, for pictures of this size. Rectified pictures have the same fx and fy."""
+        ours = self.at(width)
+        if ours.cx is None or ours.cy is None:
+            middle = (width - 1) / 2, (height - 1) / 2
+            return Intrinsics(ours.fx, ours.fx, *middle, "the calibration of the pair, the optical axis in the middle")
+        return Intrinsics(ours.fx, ours.fx, ours.cx, ours.cy, "the calibration of the pair")
 
     def depth(self, disparity: NDArray[np.float32]) -> NDArray[np.float32]:
         """Metres; NaN where the disparity is NaN or puts the point at infinity."""
@@ -60,15 +73,15 @@ class Calibration:
 
 
 def read_calibration(path: Path) -> Calibration:
-    """A JSON file with `fx` (pixels), `baseline_m`, `width` (pixels) and, if it is not 0, `doffs` (pixels).
+    """A JSON file with `fx` (pixels), `baseline_m`, `width` (pixels) and, if known, `doffs`, `cx`, `cy` (pixels).
 
     Raises InputError (`stereo_calibration`) that says what is missing.
     """
     try:
         value = json.loads(path.read_bytes())
-        found = Calibration(
-            float(value["fx"]), float(value["baseline_m"]), int(value["width"]), float(value.get("doffs", 0))
-        )
+        fx, baseline_m, width = float(value["fx"]), float(value["baseline_m"]), int(value["width"])
+        cx, cy = (None if value.get(key) is None else float(value[key]) for key in ("cx", "cy"))
+        found = Calibration(fx, baseline_m, width, float(value.get("doffs", 0)), cx, cy)
     except OSError as error:
         raise from_os_error(error) from error
     except (ValueError, TypeError, KeyError) as error:

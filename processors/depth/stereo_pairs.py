@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
 from ..errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -40,9 +41,15 @@ class Pairs(Protocol):
         """(left, right) of frames `start` to `count` - 1."""
 
 
-def is_side_by_side(height: int, width: int) -> bool:
-    """Whether a picture of this size must be two: recorders do not always say so in the name of the file."""
-    return width >= WIDE * height
+def is_side_by_side(camera: str, height: int, width: int, named: Literal["auto"] | Sequence[str] = "auto") -> bool:
+    """Whether the pictures of a camera show both eyes.
+
+    `named`: patterns of the keys of those that do; "auto": what is so wide must be two, because recorders do not always
+    say so, and two of 640 x 480 are not wide enough to tell.
+    """
+    if named == "auto":
+        return width >= WIDE * height
+    return any(fnmatchcase(camera, pattern) for pattern in named)
 
 
 @dataclass(frozen=True)

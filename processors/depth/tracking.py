@@ -80,12 +80,18 @@ class Enriched:
 
 
 def enrich(
-    tracks: Path, depth: Path, output: Path, *, intrinsics: Intrinsics | None = None, first_frame: int = 0
+    tracks: Path,
+    depth: Path,
+    output: Path,
+    *,
+    intrinsics: Intrinsics | None = None,
+    otherwise: Intrinsics | None = None,
+    first_frame: int = 0,
 ) -> Enriched:
     """Write a copy of a track file with positions from a metric depth video.
 
-    `intrinsics`: before those of the file, which go before `Intrinsics.assumed`. `first_frame`: the number that the
-    file gives to the first frame of the video.
+    `intrinsics` go before those of the file, these before `otherwise`, and these before `Intrinsics.assumed`.
+    `first_frame`: the number that the file gives to the first frame of the video.
     Raises InputError: `tracks_schema` naming the track and what is wrong with it, `tracks_in_place` when `output` is
     the input, `depth_relative` for depth without a unit; and as `read_depth`.
     """
@@ -93,7 +99,7 @@ def enrich(
         raise InputError("tracks_in_place", f"{tracks} would be overwritten", "give the output another name")
     content = _read(tracks)
     wanted = [_wanted(track, number, tracks) for number, track in enumerate(content["tracks"])]
-    known = intrinsics or _intrinsics(content, tracks)
+    known = intrinsics or _intrinsics(content, tracks) or otherwise
     places, used = _places(depth, wanted, first_frame, known)
     for track, place in zip(content["tracks"], places, strict=True):
         for key in ("vda_position_3d", "vda_skipped"):
@@ -107,12 +113,14 @@ def enrich(
     return result
 
 
-def enrich_beside(video: Path, depth: Path, folder: Path) -> tuple[list[Path], dict[str, Any]]:
+def enrich_beside(
+    video: Path, depth: Path, folder: Path, calibrated: Intrinsics | None = None
+) -> tuple[list[Path], dict[str, Any]]:
     """Enrich each `contact_track*.json` beside a video into `folder` as `..._vda.json`.
 
     Gives the files written and, for each that was found, what became of it: its counts, or why it was left alone. Only
     for a video that lies there alone: with others nothing would say which one was tracked. A file that is refused does
-    not cost the video its depth.
+    not cost the video its depth. `calibrated`: for files without intrinsics of their own.
     """
     found = sorted(path for path in video.parent.glob("contact_track*.json") if not path.stem.endswith(_ENRICHED))
     alone = sum(is_video(path.name) for path in video.parent.iterdir()) == 1 if found else True
@@ -122,7 +130,9 @@ def enrich_beside(video: Path, depth: Path, folder: Path) -> tuple[list[Path], d
         output = folder / f"{tracks.stem}{_ENRICHED}.json"
         try:
             told[tracks.name] = (
-                {"refused": "several videos lie here"} if not alone else asdict(enrich(tracks, depth, output))
+                asdict(enrich(tracks, depth, output, otherwise=calibrated))
+                if alone
+                else {"refused": "several videos lie here"}
             )
         except InputError as error:
             told[tracks.name] = {"refused": error.message, "code": error.code}
