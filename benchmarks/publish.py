@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 from measuring import machine, ratio, rounds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 TESTS = Path(__file__).resolve().parent.parent / "tests"
 sys.path.insert(0, str(TESTS))
@@ -125,8 +125,8 @@ def dataset(root: Path, files: int, size: int, small: int, seed: int = 0) -> lis
     return names
 
 
-def ours(root: str, url: str, repo: str, state: str) -> float:
-    """One batch through the publisher's own steps, in this process. Seconds."""
+def ours(root: str, url: str, repo: str, state: str) -> dict[str, float]:
+    """One batch through the publisher's own steps, in this process. What it took."""
     import huggingface_hub.hf_api  # noqa: F401 - as it is in a process that runs already
 
     from episoded.daemon import logs
@@ -146,24 +146,30 @@ def ours(root: str, url: str, repo: str, state: str) -> float:
     config = DestinationConfig.model_validate({**settings, **limits, "folder": ""})
     what = Dataset(place.name, place, place, "lerobot")
     names = sorted(path.name for path in (place / ".episoded").iterdir() if (path / "ready").exists())
-    started = time.perf_counter()
+    spent = spending()
     items = [(Item(place.name, place, place, name, "lerobot"), what) for name in names]
     result = Sender(config, Path(state), Listener()).send(items)
     assert len(result.proven) == len(items), result
-    return time.perf_counter() - started
+    return spent()
 
 
-def theirs(root: str, url: str, repo: str, state: str) -> float:  # noqa: ARG001 - the same call for both
-    """`upload_folder` of the library. Seconds."""
+def theirs(root: str, url: str, repo: str, state: str) -> dict[str, float]:  # noqa: ARG001 - the same call for both
+    """`upload_folder` of the library. What it took."""
     from huggingface_hub import HfApi
 
     from hub_server import WRITE_TOKEN
 
-    started = time.perf_counter()
+    spent = spending()
     api = HfApi(url, token=WRITE_TOKEN)
     api.create_repo(repo, repo_type="dataset", private=True, exist_ok=True)
     api.upload_folder(repo_id=repo, folder_path=root, repo_type="dataset", ignore_patterns=[".episoded/*"])
-    return time.perf_counter() - started
+    return spent()
+
+
+def spending() -> Callable[[], dict[str, float]]:
+    """From now on: seconds on the wall, and CPU seconds of all threads of this process."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    return lambda: {"seconds": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
 
 
 def peak_mb() -> float:
@@ -171,7 +177,7 @@ def peak_mb() -> float:
 
 
 def run(role: str, root: Path, url: str, repo: str, state: Path, *, xet: bool) -> dict[str, float]:
-    """A contestant in a process of its own: the `seconds` that the sending took, and its `peak_mb` of memory (MiB)."""
+    """A contestant in a process of its own: `seconds` and `cpu` seconds of the sending, `peak_mb` of memory (MiB)."""
     quiet = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_XET_CACHE": str(state / "xet")}
     env = {**os.environ, **quiet, "HF_HUB_DISABLE_XET": "0" if xet else "1"}
     command = [sys.executable, __file__, "--role", role, str(root), url, repo, str(state)]
@@ -205,26 +211,32 @@ def speed(folder: Path, *, xet: bool, count: int) -> dict[str, Any]:
     files = [*(root / "payload").iterdir()]
     total = sum(path.stat().st_size for path in files)
     told: dict[str, dict[str, int]] = {}
-    sending: dict[str, list[float]] = {"ours": [], "theirs": []}
+    sending: dict[str, list[dict[str, float]]] = {"ours": [], "theirs": []}
     numbers = iter(range(10_000))
 
     def contest(role: str) -> None:
         fresh(root)
         number = next(numbers)
         with hub_in(folder / f"hub{number}") as hub:
-            sending[role].append(run(role, root, hub.url, "me/arm", folder / f"state{number}", xet=xet)["seconds"])
+            sending[role].append(run(role, root, hub.url, "me/arm", folder / f"state{number}", xet=xet))
             told[role] = hub.counts()
 
     samples = rounds({role: lambda role=role: contest(role) for role in ("ours", "theirs")}, count, 1, print)
     whole = ratio(samples["ours"], samples["theirs"])
-    pairs = [their / our for our, their in zip(sending["ours"], sending["theirs"], strict=True)]
-    rates = {role: round(total / min(taken) / 1e6) for role, taken in sending.items()}
+    pairs = [
+        (their["seconds"] / our["seconds"], their["cpu"] / our["cpu"])
+        for our, their in zip(*sending.values(), strict=True)
+    ]
+    wall, cpu = zip(*pairs, strict=True)
+    rates = {role: round(total / min(one["seconds"] for one in taken) / 1e6) for role, taken in sending.items()}
     print(f"  {total / 1e6:.0f} MB in {len(files)} files, best: {rates['ours']} MB/s, theirs {rates['theirs']} MB/s")
-    print(f"  sending alone {statistics.median(pairs):.2f} times as fast ({min(pairs):.2f} to {max(pairs):.2f})")
+    print(f"  sending alone {statistics.median(wall):.2f} times as fast ({min(wall):.2f} to {max(wall):.2f})")
+    print(f"  by CPU time {statistics.median(cpu):.2f} ({min(cpu):.2f} to {max(cpu):.2f})")
     print(f"  whole process {whole.median:.2f} times as fast ({whole.lowest:.2f} to {whole.highest:.2f})")
     print(f"  commits and requests: ours {told['ours']}, upload_folder {told['theirs']}")
     shutil.rmtree(root)
-    return {"xet": xet, "mb_per_s": rates, "sending": statistics.median(pairs), "process": whole.median, "counts": told}
+    medians = {"sending": statistics.median(wall), "cpu": statistics.median(cpu), "process": whole.median}
+    return {"xet": xet, "mb_per_s": rates, **medians, "counts": told}
 
 
 def again(folder: Path) -> dict[str, Any]:
@@ -300,8 +312,8 @@ def main() -> None:
         if chosen.role == "serve":
             serve(*chosen.arguments)
             return
-        seconds = {"ours": ours, "theirs": theirs}[chosen.role](*chosen.arguments)
-        print(json.dumps({"seconds": seconds, "peak_mb": peak_mb()}))
+        took = {"ours": ours, "theirs": theirs}[chosen.role](*chosen.arguments)
+        print(json.dumps({**took, "peak_mb": peak_mb()}))
         return
     results: dict[str, Any] = {"machine": machine()}
     with tempfile.TemporaryDirectory(prefix="publish-") as name:
