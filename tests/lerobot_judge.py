@@ -1,13 +1,14 @@
 """LeRobot itself as the judge of finished datasets.
 
     python tests/lerobot_judge.py build [v21] [v30]      the virtual environments that are not there yet (1.5 GB each)
+    python tests/lerobot_judge.py build v06              the one that must be asked for: 6 GB, and a python3.12
     VENV/bin/python tests/lerobot_judge.py judge < JOBS  inside one: a JSON list of jobs in, a JSON list of verdicts out
 
 The environments lie in $EPISODED_LEROBOT_CACHE or ~/.cache/episoded-lerobot. Nothing of LeRobot is stubbed; the pins
 are those that were found to work on a machine without a GPU. Outside of these environments this file imports nothing.
 
-v21 is lerobot 0.3.3, the last that reads v2.1, v30 is 0.4.4. Jobs, each an object with `do` and a dataset `root`; each
-verdict has `ok`, and what was found or `error`:
+v21 is lerobot 0.3.3, the last that reads v2.1, v30 is 0.4.4, v06 is 0.6.1, which knows depth cameras. Jobs, each an
+object with `do` and a dataset `root`; each verdict has `ok`, and what was found or `error`:
 
     open     read the first and last frame of every episode with both video backends: PSNR in dB of the picture against
              its own PNG below `source`, and the best against a neighbour's. torchcodec needs the libraries of a system
@@ -17,6 +18,7 @@ verdict has `ok`, and what was found or `error`:
     probe    what LeRobot says of each camera's first video
     read     every row with both video backends: what it holds, or why it cannot be read; statistics and shapes
     record   LeRobot's own recorder is given what `source` holds, and leaves the encoding for later; see there
+    depth    (v06) every frame of each depth camera, as it is read, into `work`/CAMERA.npy; and one batch to train with
     convert  (v30) LeRobot's converter to v3.0 on a copy below `work`, which is then opened like any other
 """
 
@@ -57,7 +59,12 @@ RECIPES = {
             "safetensors",
         ],
     ],
+    "v06": [["torch==2.11.0", "torchvision==0.26.0", "lerobot[dataset]==0.6.1"]],
 }
+#: What a bare `build` makes. 0.6 wants Python 3.12, for which the package index has torch with CUDA only.
+USUAL = ("v21", "v30")
+#: Environment -> the interpreter it needs, where it is not this one; $EPISODED_PYTHON312 may say where it is.
+INTERPRETERS = {"v06": os.environ.get("EPISODED_PYTHON312", "python3.12")}
 
 
 #: Features that the recorder fills in itself.
@@ -74,7 +81,10 @@ def is_built(name: str) -> bool:
 
 def build(name: str) -> None:
     folder = CACHE / name
-    venv.create(folder, clear=True, with_pip=True)
+    if name in INTERPRETERS:
+        subprocess.run([INTERPRETERS[name], "-m", "venv", "--clear", str(folder)], check=True)
+    else:
+        venv.create(folder, clear=True, with_pip=True)
     for packages in RECIPES[name]:
         subprocess.run([python_of(name), "-m", "pip", "install", "--quiet", *packages], check=True)
     (folder / "built").touch()
@@ -83,7 +93,7 @@ def build(name: str) -> None:
 def ask(name: str, jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Have the jobs judged by the environment `name`, off the network and with caches of their own."""
     if not is_built(name):
-        raise RuntimeError(f"{CACHE / name} is not there: make test-lerobot builds it")
+        raise RuntimeError(f"{CACHE / name} is not there: python tests/lerobot_judge.py build {name}")
     with tempfile.TemporaryDirectory() as home:
         environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": home, "PYTHONWARNINGS": "ignore"}
         command = [str(python_of(name)), str(Path(__file__)), "judge"]
@@ -145,6 +155,24 @@ def open_(job: dict[str, Any]) -> dict[str, Any]:
         "stats": sorted(dataset.meta.stats or ()),
         "backends": backends(),
         "psnr": psnr,
+    }
+
+
+def depth(job: dict[str, Any]) -> dict[str, Any]:
+    import numpy as np
+    import torch
+
+    dataset = opened(job["root"], "pyav")
+    items = [dataset[row] for row in range(dataset.num_frames)]
+    for key in dataset.meta.depth_keys:
+        np.save(Path(job["work"]) / f"{key}.npy", np.stack([item[key].numpy() for item in items]))
+    batch = next(iter(torch.utils.data.DataLoader(dataset, batch_size=4, shuffle=True)))
+    return {
+        "cameras": dataset.meta.camera_keys,
+        "depth_cameras": dataset.meta.depth_keys,
+        "episodes": [int(item["episode_index"]) for item in items],
+        "batch": {key: [str(batch[key].dtype), *batch[key].shape] for key in dataset.meta.camera_keys},
+        "stats": {key: float(dataset.meta.stats[key]["mean"].item()) for key in dataset.meta.depth_keys},
     }
 
 
@@ -331,6 +359,7 @@ DO = {
     "record": record,
     "stats": stats,
     "probe": probe,
+    "depth": depth,
     "read": read,
     "convert": convert,
 }
@@ -338,7 +367,7 @@ DO = {
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["build"]:
-        for wanted in sys.argv[2:] or RECIPES:
+        for wanted in sys.argv[2:] or USUAL:
             if not is_built(wanted):
                 build(wanted)
         if shutil.which("ffmpeg") is None:

@@ -42,6 +42,13 @@ def convert(
     in_place: Annotated[
         bool, typer.Option("--in-place", help="Let the verified result take the dataset's name; it is kept beside it.")
     ] = False,
+    depth: Annotated[
+        bool,
+        typer.Option(
+            "--depth/--no-depth",
+            help="In v3.0, depth videos that were made for LeRobot become cameras, which 0.6 and later reads.",
+        ),
+    ] = True,
     json_: JsonOption = False,
 ) -> None:
     """Write DATASET in another version of LeRobot's format. Videos are joined and cut without encoding.
@@ -66,7 +73,7 @@ def convert(
     target = beside(root, to) if output is None else output.expanduser().absolute() / root.name
     with _folder(target.parent), _watched(bars=sys.stdout.isatty() and not json_) as hooks:
         threads = min(4, len(os.sched_getaffinity(0)))
-        result = conversion.convert(root, target, to, hooks=hooks, threads=threads, inspect_all=in_place)
+        result = conversion.convert(root, target, to, hooks=hooks, threads=threads, inspect_all=in_place, depth=depth)
     if in_place and not result.left and not result.wrong:
         kept = take_place(root, target, result.from_version)
         result.output = str(root)

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
 from episoded.processors.formats.lerobot_info import INFO
+from episoded.processors.lerobot.convert.depth_cameras import with_depth_cameras
 from episoded.processors.lerobot.convert.examine import Examined, Source, examine, sources_of
 from episoded.processors.lerobot.convert.make import make
 from episoded.processors.lerobot.convert.meta import meta_files
@@ -52,13 +53,15 @@ def convert(
     sizes: Sizes | None = None,
     threads: int = 1,
     inspect_all: bool = False,
+    depth: bool = True,
 ) -> Result:
     """Bring the dataset at `output` up to date with the one at `root`, in `version` ("v2.1" or "v3.0").
 
     Episodes are taken in order up to the first that is not finished, or of which `ready(index)` is false. What was made
-    is inspected as `episoded verify` does it; `inspect_all`: the whole result, whatever was made. Raises InputError for
-    a source that cannot be converted, UsageError (`same_version`, `output_taken`, `output_inside`, `source_shrunk`,
-    `output_recorded_on`) and NotAvailableError (`conversion_busy`, `being_repaired`).
+    is inspected as `episoded verify` does it; `inspect_all`: the whole result, whatever was made. `depth`: depth videos
+    of LeRobot's own kind become cameras of a v3.0 dataset. Raises InputError for a source that cannot be converted,
+    UsageError (`same_version`, `output_taken`, `output_inside`, `source_shrunk`, `output_recorded_on`) and
+    NotAvailableError (`conversion_busy`, `being_repaired`).
     """
     started, since = time.monotonic(), time.time()
     dataset = read_dataset(root)
@@ -72,7 +75,7 @@ def convert(
         introduce(records, root, dataset.version_name, version)
         result = Result(str(root), str(output), dataset.version_name, version)
         sizes = sizes or sizes_of(records)
-        _Pass(dataset, version, records, result, hooks, sizes, threads, inspect_all).run(ready)
+        _Pass(dataset, version, records, result, hooks, sizes, threads, inspect_all, depth).run(ready)
         if result.episodes:
             records.write("concluded.json", {"since": since})
     result.seconds = round(time.monotonic() - started, 3)
@@ -91,6 +94,7 @@ class _Pass:
     sizes: Sizes
     threads: int
     whole: bool
+    depth: bool
     fresh: set[str] = field(default_factory=set)
 
     @cached_property
@@ -106,6 +110,10 @@ class _Pass:
     def run(self, ready: Callable[[int], bool] | None) -> None:
         entries, self.result.left = finished_episodes(self.dataset, ready)
         check_extent(self.records, len(entries), self.result.left)
+        if self.depth and self.version == V30:
+            found = with_depth_cameras(self.dataset, entries)
+            self.dataset, entries = found.dataset, found.entries
+            self.result.notes += found.notes
         episodes = self._examine(entries)
         if not episodes:
             return

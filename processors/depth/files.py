@@ -56,12 +56,15 @@ def sha256(path: Path) -> str:
 
 
 def target(episode: Episode, camera: Camera) -> PurePosixPath:
-    """Where a camera's depth video belongs, relative to the output: where its layout says, else below `depth/`.
+    """Where a camera's depth video belongs, relative to the output: where its layout says, else below `depth/`."""
+    return camera.depth if camera.depth is not None else below_depth(camera.video, camera.key, episode.id)
+
+
+def below_depth(video: PurePosixPath, key: str, episode_id: str) -> PurePosixPath:
+    """The depth video of the camera `key` whose own video is `video`, in a dataset.
 
     `depth/chunk-000/observation.images.top/episode_000000.mkv` in a LeRobot dataset, beside its `videos/` and out of
     the way of its recorder and its loader.
     """
-    if camera.depth is not None:
-        return camera.depth
-    chunk = [part for part in camera.video.parts if part.startswith("chunk-")][:1]
-    return PurePosixPath("depth", *chunk, camera.key, f"{episode.id}.mkv")
+    chunk = [part for part in video.parts if part.startswith("chunk-")][:1]
+    return PurePosixPath("depth", *chunk, key, f"{episode_id}.mkv")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -18,14 +18,14 @@ from pydantic import BaseModel, ConfigDict
 from ...errors import InputError
 from ...media.clip import Clip, frames_of
 from ...media.concat import packets_of
-from ...media.pixels import plane
 from ...media.video import probe
 from ...metadata.edits import picture_statistics
 from ...metadata.table import arrays_of
 from .. import episode_stats, statistics
-from ..episode_stats import QUANTILES, in_order, is_valid_picture
-from ..picture_statistics import ImageStatistics, histogram, sample_indices
+from ..episode_stats import in_order
+from ..picture_statistics import sample_indices
 from ..v30.layout import V30
+from .pictures import measure_of, together
 from .rows import as_v21_notes_it, read_rows, renumbered, without_videos
 
 if TYPE_CHECKING:
@@ -35,11 +35,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from av.video.frame import VideoFrame
 
-    from ..dataset import Dataset, EpisodeEntry
+    from ..dataset import Dataset, EpisodeEntry, Feature
     from ..episode_stats import Stats
-
-
-_MOMENTS: Final = ("min", "max", "mean", "std", "count")
 
 
 class Part(BaseModel):
@@ -155,12 +152,10 @@ def examine(
     known = source.known_pictures(entry.index)
     for feature in dataset.features.values():
         if feature.is_video:
-            theirs = known.get(feature.key)
-            whole = feature.is_depth or _is_whole(theirs, source.version)
-            counts = None if whole else ImageStatistics()
-            parts[feature.key] = _camera(source, entry, feature.key, threads, on_frame, counts)
-            if theirs is not None or counts is not None:
-                stats[feature.key] = _pictures(theirs, counts, source.version)
+            part, found = _camera(source, entry, feature, threads, on_frame, known.get(feature.key))
+            parts[feature.key] = part
+            if found is not None:
+                stats[feature.key] = found
         elif feature.is_picture and feature.key in known:
             stats[feature.key] = known[feature.key]  # the pictures lie in the table, and are not looked into
             notes.append(f"{feature.key}: statistics taken over, without quantiles")
@@ -196,45 +191,28 @@ def _of_columns(source: Source, columns: Mapping[str, Any]) -> Stats:
     return episode_stats.of_columns(columns, source.rate)
 
 
-def _is_whole(entry: dict[str, Any] | None, version: str) -> bool:
-    """Whether a camera's statistics are right, and all that the version wants: then no picture need be measured."""
-    names = ("count", *QUANTILES) if version == V30 else ("count",)
-    return entry is not None and is_valid_picture(entry) and all(name in entry for name in names)
-
-
-def _pictures(theirs: dict[str, Any] | None, counts: ImageStatistics | None, version: str) -> dict[str, Any]:
-    """A camera's statistics: the recorder's, which saw the PNGs, where they are right; the rest from the video."""
-    if counts is None:
-        assert theirs is not None
-        entry = theirs
-    else:
-        measured = statistics.of_pictures(counts.counts, counts.frames)
-        entry = {**measured, **theirs} if theirs is not None and is_valid_picture(theirs) else measured
-    names = (*_MOMENTS, *QUANTILES) if version == V30 else _MOMENTS
-    return {name: entry[name] for name in names if name in entry}
-
-
 def _camera(
     source: Source,
     entry: EpisodeEntry,
-    key: str,
+    feature: Feature,
     threads: int,
     on_frame: Callable[[], None],
-    counts: ImageStatistics | None,
-) -> Part:
-    """Decode the frames of one camera; `counts` takes in what statistics are made of, where they are wanted."""
-    span = entry.videos[key]
+    theirs: dict[str, Any] | None,
+) -> tuple[Part, dict[str, Any] | None]:
+    """Decode the frames of one camera; also its statistics, which are `theirs` as far as they are right."""
+    span = entry.videos[feature.key]
     clip = Clip(source.dataset.root / span.file, round(span.start_s * source.rate), entry.length)
     info = probe(clip.path)
+    measure = measure_of(feature, theirs, source.version, info.pix_fmt)
     counted, pictures = frozenset(sample_indices(entry.length)), []
     for number, frame in enumerate(frames_of(clip, source.rate, threads)):
         on_frame()
-        if counts is not None and number in counted:
-            counts.add(histogram(plane(frame.reformat(format="rgb24"), channels=3)))
+        if measure is not None and number in counted:
+            measure.add(frame)
         if number in (0, entry.length - 1):
             pictures.append(picture_digest(frame))
     packets, size = _packets(clip, source)
-    return Part(
+    part = Part(
         path=str(span.file),
         first=clip.first,
         frames=clip.frames,
@@ -244,6 +222,7 @@ def _camera(
         bytes=size,
         pictures=(pictures[0], pictures[-1]),
     )
+    return part, together(theirs, measure, source.version)
 
 
 def _packets(clip: Clip, source: Source) -> tuple[str, int]:
