@@ -19,6 +19,7 @@ from episoded.processors.lerobot.statistics import of_rows
 from episoded.processors.media.lerobot_depth import DepthCodes, read_codes
 from known_depth import KnownDepth
 from lerobot_data import TOP, WRIST, change_info, finish, info_of, recording
+from lerobot_v30 import as_v30
 from recordings import contents, made_files
 
 if TYPE_CHECKING:
@@ -122,6 +123,15 @@ class TestEntered:
         (source / "depth/chunk-000").rename(source / "depth/chunk-003")
         output, _ = to_v30(source)
         assert cameras(output) == [TOP, WRIST, f"{TOP}_depth", f"{WRIST}_depth"]
+
+    def test_a_dataset_received_as_v30_has_them_by_way_of_v21(self, source: Path, tmp_path: Path) -> None:
+        received = as_v30(source, tmp_path / "received")
+        shutil.copytree(source / "depth", received / "depth")
+        convert(received, tmp_path / "between", "v2.1")
+        assert cameras(tmp_path / "between") == [TOP, WRIST]
+        result = convert(tmp_path / "between", tmp_path / "at last", "v3.0")
+        assert result.wrong == []
+        assert cameras(tmp_path / "at last") == [TOP, WRIST, f"{TOP}_depth", f"{WRIST}_depth"]
 
 
 class TestNotEntered:

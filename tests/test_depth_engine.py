@@ -122,7 +122,7 @@ def test_a_source_says_what_it_is(file: Path) -> None:
     assert (source.kind, source.alignment) == ("metric_m", "none")
     assert source.facts["weights_sha256"] == weights.sha256(file)
     assert source.facts["weights_licence"] == "Apache-2.0"
-    assert source.facts["weights_licence_note"]
+    assert source.facts["weights_licence_note"] is None
     relative = video_depth_anything("vits", file)
     assert (relative.kind, relative.alignment, relative.facts["input_size"]) == ("disparity_relative", "anchored", 518)
 

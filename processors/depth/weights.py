@@ -44,12 +44,12 @@ class Checkpoint:
 
 _SIZES = {"vits": "Small", "vitb": "Base", "vitl": "Large"}
 _RESEARCH_ONLY = "not for commercial use"
-_UNNAMED = "the authors name no licence for the metric weights: taken to be that of the relative ones, ask them"
+_UNCHECKED = "not checked on the page of the metric weights: taken to be that of the relative ones, look there"
 
 
 def _checkpoint(encoder: str, *, metric: bool) -> Checkpoint:
     free = encoder == "vits"
-    notes = ([] if free else [_RESEARCH_ONLY]) + ([_UNNAMED] if metric else [])
+    notes = [] if free else [_RESEARCH_ONLY, *([_UNCHECKED] if metric else [])]
     name = f"metric-{encoder}" if metric else encoder
     return Checkpoint(name, encoder, metric, "Apache-2.0" if free else "CC-BY-NC-4.0", "; ".join(notes))
 
