@@ -159,10 +159,11 @@ class TestNotEntered:
         assert [note for note in result.notes if "the first is episode_000001" in note and TOP in note]
         assert inspect_dataset(output).findings == ()
 
-    def test_where_the_last_pipeline_made_none(self, source: Path) -> None:
-        """The description decides: a video that it does not name may be older than the depth beside it."""
+    @pytest.mark.parametrize("exports", [{}, None, {"lerobot": {"file": "../a.m4v", "feature": {"shape": []}}}])
+    def test_where_the_description_does_not_name_one(self, source: Path, exports: Any) -> None:
+        """A video that it does not name may be older than the depth beside it."""
         for path in (source / f"depth/chunk-000/{WRIST}").glob("*.json"):
-            path.write_text(json.dumps(json.loads(path.read_text()) | {"exports": {}}))
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"exports": exports}))
         output, _ = to_v30(source)
         assert cameras(output) == [TOP, WRIST, f"{TOP}_depth"]
 

@@ -58,10 +58,9 @@ def convert(
     """Bring the dataset at `output` up to date with the one at `root`, in `version` ("v2.1" or "v3.0").
 
     Episodes are taken in order up to the first that is not finished, or of which `ready(index)` is false. What was made
-    is inspected as `episoded verify` does it; `inspect_all`: the whole result, whatever was made. `depth`: depth videos
-    of LeRobot's own kind become cameras of a v3.0 dataset. Raises InputError for a source that cannot be converted,
-    UsageError (`same_version`, `output_taken`, `output_inside`, `source_shrunk`, `output_recorded_on`) and
-    NotAvailableError (`conversion_busy`, `being_repaired`).
+    is inspected as `episoded verify` does it; `inspect_all`: the whole result, whatever was made. `depth`: with depth
+    cameras (v3.0). Raises InputError for a source that cannot be converted, UsageError (`same_version`, `output_taken`,
+    `output_inside`, `source_shrunk`, `output_recorded_on`) and NotAvailableError (`conversion_busy`, `being_repaired`).
     """
     started, since = time.monotonic(), time.time()
     dataset = read_dataset(root)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from glob import escape
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from ...depth import meta
 from ...depth.files import below_depth
@@ -35,7 +35,7 @@ class WithDepth:
 
 
 def with_depth_cameras(dataset: Dataset, entries: Sequence[EpisodeEntry]) -> WithDepth:
-    """Enter a depth camera for each camera of which all `entries` have such a video; none is entered for some of them.
+    """Enter a depth camera for each camera of which all `entries` have such a video; it is not entered for a part.
 
     Its feature is the one in the descriptions beside the videos.
     """
@@ -55,17 +55,16 @@ class _Video:
     """The depth video of one camera of one episode, and the feature that describes it."""
 
     file: PurePosixPath
-    feature: dict[str, Any]
+    feature: Feature
 
 
 def _entered(before: WithDepth, key: str, videos: dict[int, _Video]) -> WithDepth:
     depth_key = f"{key}{SUFFIX}"
     if why := _why_not(before, depth_key, videos):
         return replace(before, notes=[*before.notes, f"{depth_key}: not entered as a depth camera, {why}"])
-    raw = next(iter(videos.values())).feature
-    dataset = before.dataset
-    features = {**dataset.features, depth_key: Feature(depth_key, "video", tuple(raw["shape"]), raw)}
-    info = {**dataset.info, "features": {**dataset.info["features"], depth_key: raw}}
+    dataset, feature = before.dataset, next(iter(videos.values())).feature
+    features = {**dataset.features, depth_key: feature}
+    info = {**dataset.info, "features": {**dataset.info["features"], depth_key: feature.raw}}
     entries = [
         replace(entry, videos={**entry.videos, depth_key: _span(videos[entry.index], entry, dataset)})
         for entry in before.entries
@@ -97,14 +96,12 @@ def _video_of(dataset: Dataset, key: str, entry: EpisodeEntry) -> _Video | None:
         return None
     depth = _depth_of(dataset, key, span.file, episode_id(entry.index))
     try:
-        export = meta.read(dataset.root / meta.beside(depth)).get("exports", {}).get("lerobot")
-    except EpisodedError:  # no description, or not ours: nothing says what the video's codes mean
+        export = meta.read(dataset.root / meta.beside(depth))["exports"]["lerobot"]
+        file, raw = depth.with_name(export["file"]), {**export["feature"]}
+        feature = Feature(f"{key}{SUFFIX}", "video", tuple(raw["shape"]), raw)
+    except (EpisodedError, KeyError, TypeError, ValueError):  # none, or not ours: nothing says what the codes mean
         return None
-    if not isinstance(export, dict) or not isinstance(feature := export.get("feature"), dict):
-        return None
-    file = depth.with_name(str(export.get("file")))
-    is_there = isinstance(feature.get("shape"), list) and (dataset.root / file).is_file()
-    return _Video(file, feature) if is_there else None
+    return _Video(file, feature) if (dataset.root / file).is_file() else None
 
 
 def _depth_of(dataset: Dataset, key: str, video: PurePosixPath, episode: str) -> PurePosixPath:
