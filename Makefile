@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# A file of tests is one process's: what its tests share is made once.
+ALL_CORES := -n logical --maxprocesses 4 --dist loadfile
 
 .PHONY: demo test test-lerobot lint bench soak clean help
 
@@ -13,11 +15,11 @@ demo: $(STAMP)  ## install into .venv and run the main job on a small simulated 
 	$(BIN)/episoded demo
 
 test: $(STAMP)  ## install into .venv and run the tests
-	$(BIN)/pytest -q -n logical --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest -q $(ALL_CORES)
 
 test-lerobot: $(STAMP)  ## LeRobot 0.3.3 and 0.4.4 open, read and continue our datasets; builds their environments once
 	$(BIN)/python tests/lerobot_judge.py build
-	$(BIN)/pytest -q -m lerobot
+	$(BIN)/pytest -q $(ALL_CORES) -m lerobot
 
 lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -11,7 +11,7 @@ import pytest
 
 from conftest import eventually
 from episoded.daemon.claim import Claim, Leases, take
-from episoded.daemon.control import ControlDir, read_json
+from episoded.daemon.control import REPAIRING, ControlDir, read_json
 from episoded.daemon.errors import ClaimLostError, NotAvailableError
 from episoded.daemon.state import State, state_of
 
@@ -94,6 +94,22 @@ class TestTaking:
         take(control).close()
         monkeypatch.setattr(Leases, "alive", finishes_now)
         assert refused(control) == "already_ready"
+        assert control.markers().outcome == "released"
+
+    def test_a_repair_that_began_while_we_looked_goes_first(
+        self, control: ControlDir, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It marks the dataset, and sees no claim yet, after our look at the mark and before our claim is there."""
+        control.create()
+        real = Leases.alive
+
+        def repair_begins(leases: Leases, claim: Path, *, lapsed: bool = False) -> bool:
+            (control.path.parent / REPAIRING).touch()
+            return real(leases, claim, lapsed=lapsed)
+
+        take(control).close()
+        monkeypatch.setattr(Leases, "alive", repair_begins)
+        assert refused(control) == "being_repaired"
         assert control.markers().outcome == "released"
 
     def test_a_dataset_that_is_gone_is_not_brought_back(self, tmp_path: Path) -> None:
