@@ -359,7 +359,7 @@ def serve(settings: str, deaf: str) -> None:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
         service.Watcher = functools.partial(Watcher, make_observer=none_left)
-    lane.QUICK_S = (0.2,) * len(lane.QUICK_S)  # what went wrong at a destination is tried again sooner
+    lane.QUICK_S = lane.SLOW_S = (0.2, 0.5, 1.0)  # what went wrong at a destination is tried again sooner
     logs.configure("info")
     service.Service(config.load(Path(settings))).run()
 

@@ -219,7 +219,7 @@ class TestTheHub:
         self, daemon: Daemon, hub: HubServer, tmp_path: Path
     ) -> None:
         """The server says nothing, the client would wait for ever; the other stages go on."""
-        self.publish(daemon, hub, tmp_path, stall_s=2, min_rate="10 GB", timeout_s=3600)
+        self.publish(daemon, hub, tmp_path, stall_s=4, min_rate="10 GB", timeout_s=3600)
         hang = hub.fail(r"PUT /objects/", hang=True)
         daemon.start()
         dataset = daemon.upload("arm")
