@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -10,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from episoded.daemon import checkpoint, finish
+from episoded.daemon import chain, checkpoint, finish
 from episoded.daemon.chain import Hooks, Work, work_on
 from episoded.daemon.claim import take
-from episoded.daemon.control import CONTROL, read_json
+from episoded.daemon.control import CONTROL, ControlDir, read_json
 from episoded.daemon.errors import NotAvailableError
 from episoded.daemon.identity import pid_scope
 from episoded.daemon.publication import apply_edit
@@ -339,6 +340,16 @@ class TestSharedFiles:
         assert apply_edit(root, Edit(PurePosixPath("meta/info.json"), derive))
         assert json.loads(info.read_bytes()) == {"total_episodes": 3, "ours": True}
 
+    def test_no_other_edit_is_made_meanwhile(self, root: Path) -> None:
+        (root / CONTROL).mkdir()
+
+        def derive(current: bytes | None) -> bytes:
+            with (root / CONTROL / "lock").open("rb") as others, pytest.raises(BlockingIOError):
+                fcntl.flock(others, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return (current or b"") + b"\n"
+
+        assert apply_edit(root, Edit(PurePosixPath("meta/info.json"), derive))
+
     def test_a_temp_of_a_killed_edit_is_swept_by_the_next(self, root: Path) -> None:
         (root / CONTROL).mkdir()
         (dead := root / "meta" / _dead_temp()).touch()
@@ -351,6 +362,21 @@ def _dead_temp() -> str:
 
 
 class TestEndings:
+    def test_superseded_right_after_publishing_it_says_nothing_of_it(
+        self, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A checkpoint of a generation that is over would stand in the way of its successor's."""
+        task, real = work(root), chain.publish_artifact
+
+        def superseded(control: ControlDir, generation: int, *rest: Any) -> Any:
+            output = real(control, generation, *rest)
+            control.claim(generation + 1).touch()
+            return output
+
+        monkeypatch.setattr(chain, "publish_artifact", superseded)
+        assert work_on(task) == "lost"
+        assert list(task.control.path.rglob("*.done")) == []
+
     def test_asked_to_stop_it_gives_the_episode_back_between_units(self, root: Path) -> None:
         task = work(root)
         assert work_on(task, stop_after(1)) == "released"
