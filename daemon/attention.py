@@ -33,7 +33,7 @@ def worth_watching(views: Iterable[DropView]) -> Iterator[Path]:
         if dataset.root.is_dir():  # of a video by itself the folder around it tells
             yield dataset.root
         yield from _where_it_grows(dataset)
-    yield from (stranger for view in views for stranger, _ in view.strangers)
+    yield from (stranger for view in views for stranger, _ in view.strangers if stranger.is_dir())
     for dataset in heapq.nlargest(RECENTLY_FINISHED, finished, key=_touched_ns):
         yield from _where_it_grows(dataset)
     for dataset in unfinished:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from .attempts import AttemptPolicy
+from .built_in import BUILT_IN, built_upon
 from .consistency import fed_back, nested, unknown_destinations, unknown_pipelines
 from .errors import ConfigError, UsageError
 from .mistakes import Mistake, MistakesError, below, in_words, mistakes_in
@@ -23,13 +24,6 @@ if TYPE_CHECKING:
 
 ENVIRONMENT = "EPISODED_CONFIG"
 SYSTEM_CONFIG = Path("/etc/episoded/config.toml")
-#: The pipelines that exist even when they are not written down; a stage passes over the episodes that are not its own.
-BUILT_IN: Final[dict[str, dict[str, Any]]] = {
-    "default": {},
-    "metadata-only": {"stages": ["metadata", "tracks"]},
-    "depth": {"stages": ["depth"]},
-    "full": {"stages": ["encode", "metadata", "tracks", "depth"], "depth": {"ways": ["stereo", "video", "none"]}},
-}
 
 
 class _Model(BaseModel):
@@ -168,7 +162,7 @@ class Config(_Model):
         given = value.get("pipelines", {})
         if not isinstance(given, dict):
             return value
-        ours = {name: {**BUILT_IN.get(name, {}), **table} for name, table in given.items() if isinstance(table, dict)}
+        ours = {name: built_upon(name, table) for name, table in given.items() if isinstance(table, dict)}
         tables = {**BUILT_IN, **given, **ours}
         return value | {"pipelines": _named(tables)}
 
@@ -255,7 +249,7 @@ def _contradictions(table: dict[str, Any]) -> Iterator[Mistake]:
     tables = given if isinstance(given, list) else []
     drops = {number: drop for number, drop in enumerate(tables, 1) if isinstance(drop, dict)}
     names = {number: drop["pipeline"] for number, drop in drops.items() if isinstance(drop.get("pipeline"), str)}
-    yield from unknown_pipelines(names, [*BUILT_IN, *(pipelines if isinstance(pipelines, dict) else ())])
+    yield from unknown_pipelines(names, {**BUILT_IN, **(pipelines if isinstance(pipelines, dict) else {})})
     roots = [Path(str(drop[key])) for drop in drops.values() for key in ("path", "output") if key in drop]
     yield from nested([root for root in roots if root.is_absolute()])
 

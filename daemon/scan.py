@@ -212,8 +212,8 @@ def _datasets_below(folder: Path, depth: int = 1, *, videos: bool = False) -> It
                 yield from _datasets_at(path, depth, videos=videos)
             except OSError as error:
                 yield path, f"cannot be read: {error.strerror}"
-        elif videos and formats.is_video(child.name):
-            yield path, ""
+        elif formats.is_video(child.name):
+            yield path, "" if videos else "a video by itself, and no stage of the pipeline here is for those: depth is"
 
 
 def _datasets_at(path: Path, depth: int, *, videos: bool) -> list[tuple[Path, str]]:

@@ -210,6 +210,48 @@ def _work_and(act: Callable[[], object], root: Path, stage: str, monkeypatch: py
         return work_on(work(root))
 
 
+class TestNamedPipes:
+    """Whoever opens one waits for its other end: the loop would, and all other datasets with it."""
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "meta/info.json",
+            "meta/episodes.jsonl",
+            f"data/chunk-000/{EPISODE}.parquet",
+            f"images/observation.images.top/{EPISODE}/frame_000001.png",
+        ],
+    )
+    def test_one_costs_its_own_dataset_only(self, station: Station, name: str) -> None:
+        broken, healthy = tiny(station.drop / "broken"), tiny(station.drop / "healthy")
+        (broken / name).unlink()
+        os.mkfifo(broken / name)
+        jobs = station.offers()
+        assert [job.work.root for job in jobs] == [healthy]
+        assert [perform(job, StopRequests())[0] for job in jobs] == ["ready"]
+
+    def test_a_frame_that_is_one_fails_the_episode(self, tmp_path: Path) -> None:
+        root = tiny(tmp_path / "arm")
+        frame = root / "images/observation.images.top" / EPISODE / "frame_000001.png"
+        frame.unlink()
+        os.mkfifo(frame)
+        assert self.failure(root, "png_empty").startswith(f"frame 1 ({frame})")
+
+    def test_a_table_that_is_one_does_not_hang_the_worker(self, tmp_path: Path) -> None:
+        root = tiny(tmp_path / "arm")
+        table = root / f"data/chunk-000/{EPISODE}.parquet"
+        table.unlink()
+        os.mkfifo(table)
+        assert self.failure(root, "table_unreadable").startswith(f"{table} is a named pipe")
+
+    def failure(self, root: Path, code: str) -> str:
+        """What the failed episode says."""
+        assert work_on(work(root)) == "failed"
+        said = json.loads((root / CONTROL / EPISODE / "failed").read_text())
+        assert said["code"] == code
+        return str(said["message"])
+
+
 class TestSymlinks:
     def test_a_linked_dataset_is_reported_and_not_followed(self, station: Station, tmp_path: Path) -> None:
         outside = tiny(tmp_path / "outside")

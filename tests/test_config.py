@@ -168,6 +168,26 @@ def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
     assert len(found) == 8
 
 
+def test_a_built_in_pipeline_with_stages_of_ones_own_loses_the_settings_of_the_others(tmp_path: Path) -> None:
+    loaded = config.load(written(tmp_path, "[pipelines.full]\nstages = ['encode', 'metadata']"))
+    assert loaded.pipelines["full"].stages == ("encode", "metadata")
+    assert set(loaded.pipelines["full"].params) == {"encode", "metadata"}
+
+
+def test_a_setting_of_a_built_in_stage_leaves_its_others_as_they_are(tmp_path: Path) -> None:
+    loaded = config.load(written(tmp_path, "[pipelines.full.depth]\npreview = false"))
+    depth = loaded.pipelines["full"].params["depth"]
+    assert (depth.ways, depth.preview) == (("stereo", "video", "none"), False)
+    loaded = config.load(written(tmp_path, "[pipelines.full.depth]\nways = ['video']"))
+    assert loaded.pipelines["full"].params["depth"].ways == ("video",)
+
+
+def test_the_pipelines_that_there_are_are_named_once(tmp_path: Path) -> None:
+    text = "[guard]\ndisk_low = 'much'\n[pipelines.full.encode]\ncrf = 20\n[[drop]]\npath = '/data'\npipeline = 'quick'"
+    (line,) = [line for line in mistakes(tmp_path, text) if line.startswith("drop.1.pipeline")]
+    assert line.endswith("there are default, metadata-only, depth, full")
+
+
 def test_folders_that_are_nested_by_a_link_are_refused(tmp_path: Path) -> None:
     (tmp_path / "real" / "inner").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "real" / "inner")

@@ -51,6 +51,16 @@ class Station:
         return [f"{job.work.root.name}/{job.work.episode_id}" for job in self.dispatcher.next_jobs([], 99)]
 
 
+def test_a_pipeline_that_has_nothing_to_do_for_videos_says_so(tmp_path: Path) -> None:
+    station = Station(tmp_path / "drop", pipeline="default")
+    write_video(station.drop / "clip.mp4", 3)
+    assert station.offers() == []
+    (view,) = station.scanner.scan()
+    ((path, reason),) = view.strangers
+    assert path.name == "clip.mp4"
+    assert "no stage of the pipeline here" in reason
+
+
 class TestCompleteness:
     @pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "Clip.MOV"])
     def test_quiet(self, tmp_path: Path, name: str) -> None:

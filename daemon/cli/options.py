@@ -41,7 +41,9 @@ PipelineOption = Annotated[
 RemoteCheckOption = Annotated[
     bool,
     typer.Option(
-        " /--no-remote-check", help="Trust what is known here: destinations are not asked what they have already."
+        " /--no-remote-check",
+        show_default=False,
+        help="Trust what is known here: destinations are not asked what they have already.",
     ),
 ]
 OutputOption = Annotated[

@@ -215,6 +215,8 @@ def invalid(path: Path, what: str) -> InputError:
 
 def _read(path: Path) -> bytes:
     try:
+        if path.is_fifo():
+            raise invalid(path, "a named pipe, which would be waited for without end")
         content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise

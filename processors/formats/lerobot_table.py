@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, from_os_error
 from ..media.lfs import refuse_pointer
+from ..media.pipes import without_waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -52,12 +53,14 @@ def opened(path: Path) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
     try:
-        file = path.open("rb")
+        file = open(path, "rb", opener=without_waiting)  # noqa: SIM115 - entered below
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError("table_missing", f"{path} is missing: the rows of the episode", _RESTORE) from error
     except OSError as error:
         raise from_os_error(error) from error
     with file:
+        if not file.seekable():
+            raise InputError("table_unreadable", f"{path} is a named pipe, not a file", _RESTORE)
         refuse_pointer(file.read(64), path)
         try:
             with pq.ParquetFile(file) as parquet:

@@ -65,7 +65,7 @@ class LeRobotV3:
         signature, known = signature_of(path), self._versions.get(root)
         if known is None or known[0] != signature:
             try:
-                known = (signature, _V3.search(path.read_bytes()) is not None)
+                known = (signature, path.is_file() and _V3.search(path.read_bytes()) is not None)
             except OSError:  # there is none, or whoever takes it for v2.x will say what is wrong with it
                 known = (signature, False)
             self._versions[root] = known

@@ -10,6 +10,7 @@ import struct
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from ..media.lfs import POINTER
+from ..media.pipes import without_waiting
 from ..media.tiff import layout_of
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def is_closed(parquet: bytes) -> bool:
 def mp4_ends(path: Path) -> bool:
     """Whether the boxes of an MP4 fill the file exactly and one of them is `moov`, the index to all others."""
     size = path.stat().st_size
-    with path.open("rb") as file:
+    with _opened(path) as file:
         offset, indexed = 0, False
         while offset < size:
             length, kind = _box_at(file, offset, size)
@@ -62,7 +63,7 @@ def mp4_ends(path: Path) -> bool:
 def h5_ends(path: Path) -> bool:
     """Whether the file is as long as the superblock of an HDF5 file says (version 0, 2 or 3, with 8-byte addresses)."""
     size = path.stat().st_size
-    with path.open("rb") as file:
+    with _opened(path) as file:
         start = file.read(64)
     if len(start) < 48 or not start.startswith(_HDF5):
         return False
@@ -81,7 +82,7 @@ def json_ends(path: Path) -> bool:
 def mp4_cut_off(path: Path) -> bool:
     """Whether a box of an MP4 reaches beyond the end of the file: the rest of it is missing."""
     size = path.stat().st_size
-    with path.open("rb") as file:
+    with _opened(path) as file:
         offset = 0
         while offset < size:
             length, _ = _box_at(file, offset, size)
@@ -97,12 +98,16 @@ def is_pointer(path: Path) -> bool:
     """Whether a Git LFS pointer lies where the file should (a clone without `git lfs pull`)."""
     if path.stat().st_size > _LARGEST_POINTER:
         return False
-    with path.open("rb") as file:
+    with _opened(path) as file:
         return file.read(len(POINTER)) == POINTER
 
 
+def _opened(path: Path) -> BinaryIO:
+    return open(path, "rb", opener=without_waiting)
+
+
 def _tail(path: Path, length: int) -> bytes:
-    with path.open("rb") as file:
+    with _opened(path) as file:
         file.seek(0, os.SEEK_END)
         file.seek(max(0, file.tell() - length))
         return file.read(length)

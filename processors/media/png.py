@@ -18,6 +18,7 @@ import deflate
 
 from ..errors import InputError
 from .lfs import refuse_pointer
+from .pipes import without_waiting
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,7 +88,7 @@ def read(path: Path, frame: int = 0) -> Png:
     Raises `InputError` naming `path` and `frame`: `png_empty`, `png_truncated`, `png_bad_crc`, `png_not_png`,
     `png_corrupt`, `png_16bit`, `lfs_pointer`; and `OSError` as the system gives it.
     """
-    with path.open("rb", buffering=0) as file:
+    with open(path, "rb", buffering=0, opener=without_waiting) as file:
         return parse(file.readall(), path, frame)
 
 
