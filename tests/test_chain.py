@@ -362,6 +362,16 @@ def _dead_temp() -> str:
 
 
 class TestEndings:
+    def test_receipts_of_an_earlier_result_are_no_receipts_of_the_new_one(self, root: Path) -> None:
+        task = work(root)
+        task.control.create()
+        for name in ("published", "published.there"):
+            (task.control.path / name).write_text("{}")
+        assert work_on(task) == "ready"
+        markers = task.control.markers()
+        assert (markers.published, set(markers.receipts)) == (False, set())
+        assert (task.control.path / "published.there.000001").exists()
+
     def test_superseded_right_after_publishing_it_says_nothing_of_it(
         self, root: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
