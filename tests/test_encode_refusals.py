@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from camera_episode import (
     scene,
 )
 from episoded.processors.encode.fidelity import LARGEST_SHIFT, psnr, reference, shift
+from episoded.processors.encode.verify import Expectation, verify
 from episoded.processors.episode import Episode
 from episoded.processors.errors import Cancelled, DiskFullError, EpisodedError
 
@@ -130,6 +132,15 @@ def test_colours_gone_wrong_are_noticed_where_psnr_is_not_low() -> None:
     assert psnr(expected, wrong) > 25
     assert shift(expected, wrong) > LARGEST_SHIFT
     assert shift(expected, swapped) > LARGEST_SHIFT
+
+
+def test_a_frame_whose_colours_are_not_those_of_its_png_is_named(recorded: Recorded) -> None:
+    written = run(recorded(12)).path
+    swapped = reference(np.ascontiguousarray(np.asarray(scene(3))[..., ::-1]))
+    with pytest.raises(EpisodedError) as caught:
+        verify(written, Expectation(KEY, 12, Fraction(30), references={3: swapped}))
+    assert caught.value.code == "wrong_colour"
+    assert "frame 3" in caught.value.message
 
 
 def test_a_full_disk_counts_no_attempt(recorded: Recorded) -> None:
