@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 from ..calibration.ladder import climb
 from ..errors import EpisodedError
 from ..formats.droid_files import ROLES, find_cameras
-from ..geometry import poses_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -161,8 +160,3 @@ def _about_calibration(
         yield f"nominal_intrinsics: {camera.serial}, {intrinsics.detail}"
     if extrinsics is None:
         yield f"no_extrinsics: {camera.serial}"
-
-
-def flange_poses_of(state: RobotState) -> Floats:
-    """(T, 4, 4): E, the recorded flange pose in the base."""
-    return poses_of(state.cartesian)
