@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 import structlog
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
     from daemons import Daemon
 
+
+# How long an example takes says something about the machine, not about what is tested.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 structlog.configure(
     processors=[

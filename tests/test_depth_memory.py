@@ -19,6 +19,7 @@ from episoded.processors.media.writer import Encoding, VideoWriter
 SHORT, LONG = 220, 2860
 LEAK = 2048  # bytes a frame: what the control keeps
 LIMIT_KIB = 0.25  # a frame
+REPEATS = 2  # a busy machine may add noise to one run (0.31 was seen), but a leak is in every one
 # glibc moves its limits while a program runs, which would drown a small leak in noise.
 STEADY = {
     "MALLOC_MMAP_THRESHOLD_": "262144",
@@ -51,6 +52,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     wanted = {"short": (short, 0), "long": (long, 0), "leaking": (long, LEAK)}
     processes = {name: start(video, folder / name, leak) for name, (video, leak) in wanted.items()}
     found = {name: json.loads(process.communicate()[0]) for name, process in processes.items()}
+    for again in range(REPEATS):
+        if not grows(found["long"]):
+            break
+        found["long"] = json.loads(start(long, folder / f"again {again}", 0).communicate()[0])
     assert [found[name]["frames"] for name in wanted] == [SHORT, LONG, LONG]
     return found
 
