@@ -18,6 +18,9 @@ TESTS = Path(__file__).parent
 sys.path.insert(0, str(TESTS))  # import-mode importlib: test modules share `recordings` and `actors`
 # What a script runs in the background is deaf to SIGINT, and so would be the commands that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# No test is timed: beside others, an example that takes no time has been seen to take 300 ms.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
