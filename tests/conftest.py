@@ -29,10 +29,6 @@ if TYPE_CHECKING:
     from daemons import Daemon
 
 
-# How long an example takes says something about the machine, not about what is tested.
-hypothesis.settings.register_profile("untimed", deadline=None)
-hypothesis.settings.load_profile("untimed")
-
 structlog.configure(
     processors=[
         structlog.processors.add_log_level,
