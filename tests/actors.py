@@ -17,6 +17,7 @@ import random
 import shutil
 import signal
 import sys
+import time
 import types
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -386,6 +387,7 @@ def publish_alone(kind: str, settings: str, root: str, state: str, tries: str = 
         except TransientError as error:
             say(error.code)
             sender.places.forget()
+            time.sleep(0.05)  # "busy" is said at once: two hundred tries without a pause are over in no time
         except BlockedError as error:
             say("blocked", error.code)
             break

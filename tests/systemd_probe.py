@@ -160,7 +160,7 @@ def reload_in_flight() -> dict[str, Any]:
 
 def finish() -> dict[str, Any]:
     until("all episodes to be ready", lambda: all_ready(DATASET) and all_ready(SECOND))
-    until("the service to say so", lambda: unit("StatusText")["StatusText"] == "3 ready")
+    until("the service to say so", lambda: unit("StatusText")["StatusText"] == "4 ready")
     until("the frames to be removed", lambda: not list(DATASET.rglob("*.png")))
     videos = sorted(DATASET.glob("videos/**/*.mp4"))
     return {
