@@ -15,7 +15,9 @@ demo: $(STAMP)  ## install into .venv and run the main job on a small simulated 
 	$(BIN)/episoded demo
 
 test: $(STAMP)  ## install into .venv and run the tests
-	$(BIN)/pytest -q $(ALL_CORES)
+	$(BIN)/pytest -q $(ALL_CORES) -m "not systemd"
+	@# They boot a systemd and watch a service at work, which nothing else may slow down.
+	$(BIN)/pytest -q -m systemd
 
 test-lerobot: $(STAMP)  ## LeRobot 0.3.3 and 0.4.4 open, read and continue our datasets; builds their environments once
 	$(BIN)/python tests/lerobot_judge.py build

@@ -90,7 +90,8 @@ def _furnish(share: Path) -> None:
     for name in ("daemon", "processors"):
         shutil.copytree(PROJECT / name, share / "package/episoded" / name, ignore=shutil.ignore_patterns("__pycache__"))
     # One may be finished by its worker while the service is stopped, killed or hung: one is left to be in flight.
-    record(share / "recordings/session_42", episodes=3, frames=60)
+    # More frames than the encoder looks ahead: of fewer, all are read at once, and none is seen to be in the middle.
+    record(share / "recordings/session_42", episodes=3, frames=100)
     record(share / "recordings/session_43", episodes=1, frames=10, seed=1)
     for name in ("systemd_probe.py", "systemd_eyes.py"):
         shutil.copy(TESTS / name, share)
